@@ -1,0 +1,13 @@
+//! The bytes on disk, and the plain types that stand for them.
+//!
+//! Owns every layout that a store holds (see `docs/format.md`), as pure functions from values to bytes and back.
+//! Refuses to know files, threads or any policy. Its invariant: a decoder bounds every length before it
+//! allocates, never panics, and accepts only what an encoder could have written.
+
+pub mod entry;
+pub mod point;
+pub mod time;
+
+pub use entry::{Kind, Meta, Stat};
+pub use point::{Counts, Number, Point, PointKind, SourceId};
+pub use time::Timestamp;

@@ -1,0 +1,3 @@
+//! dbakfs: differential backups that you can see.
+
+pub mod format;

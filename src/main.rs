@@ -1,0 +1,2 @@
+//! The `dbakfs` command.
+fn main() {}
