@@ -4,10 +4,20 @@
 //! Refuses to know files, threads or any policy. Its invariant: a decoder bounds every length before it
 //! allocates, never panics, and accepts only what an encoder could have written.
 
+pub mod bytes;
+pub mod catalog;
+pub mod columns;
 pub mod entry;
+pub mod error;
+pub mod file;
+pub mod pack;
 pub mod point;
+pub mod record;
+pub mod seal;
+pub mod table;
 pub mod time;
 
 pub use entry::{Kind, Meta, Stat};
-pub use point::{Counts, Number, Point, PointKind, SourceId};
+pub use error::FormatError;
+pub use point::{CatalogId, Counts, Number, Point, PointKind, SourceId};
 pub use time::Timestamp;

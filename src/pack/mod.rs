@@ -1,0 +1,68 @@
+//! Packs: immutable files of compressed blocks, and the table of the chunks in them.
+//!
+//! Owns how chunks are grouped, compressed and written ([`Packer`]) and how a run of bytes is found again ([`BlockReader`]).
+//! Refuses to know what a chunk means or who refers to it. Invariant: a pack has its name only when it is whole and durable.
+
+mod compress;
+mod open_pack;
+mod packer;
+mod reader;
+
+pub use packer::{Class, Packed, Packer, Session};
+pub use reader::{BlockReader, Pack};
+
+use crate::format::FormatError;
+use crate::format::pack::PackId;
+use crate::storage::StorageError;
+
+/// Why a pack could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum PackError {
+    /// The file could not be read or written.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The pack is damaged.
+    #[error("pack {pack} is damaged: {part}: {source}")]
+    Damaged {
+        /// The pack.
+        pack: PackId,
+        /// What part of it: a block, a table, the foot.
+        part: String,
+        /// What is wrong with it.
+        source: FormatError,
+    },
+    /// The pack has not the length that the catalog or the index says.
+    #[error("pack {pack} has {found} bytes instead of {expected}")]
+    Length {
+        /// The pack.
+        pack: PackId,
+        /// Bytes that it has.
+        found: u64,
+        /// Bytes that it should have.
+        expected: u64,
+    },
+    /// A reference points outside the pack.
+    #[error("pack {pack} has no such place: block {block}, {len} bytes from {offset}")]
+    NoSuchPlace {
+        /// The pack.
+        pack: PackId,
+        /// The block.
+        block: u32,
+        /// First byte in the block.
+        offset: u32,
+        /// Bytes.
+        len: u32,
+    },
+    /// zstd could not be set up.
+    #[error("cannot set up compression")]
+    Compression(#[source] std::io::Error),
+    /// A thread could not be started.
+    #[error("cannot start a thread")]
+    Thread(#[source] std::io::Error),
+    /// A thread of the packer ended before its time; its panic stands in the log.
+    #[error("a packing thread died")]
+    ThreadDied,
+}
+
+/// The result of reading or writing packs.
+pub type Result<T> = std::result::Result<T, PackError>;

@@ -1,0 +1,198 @@
+//! Reading packs: one pack's tables, and runs of bytes through a cache of opened blocks.
+
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use lru::LruCache;
+
+use super::{PackError, Result};
+use crate::cache::ByteCache;
+use crate::format::FormatError;
+use crate::format::catalog::PackRef;
+use crate::format::file::{FileKind, Head};
+use crate::format::pack::{ChunkId, Foot, PackId, decode_blocks, decode_chunks};
+use crate::format::seal::{self, Frame};
+use crate::format::table::Chunk;
+use crate::repository::layout;
+use crate::storage::{Storage, StoredFile};
+
+/// An open pack and its table of blocks.
+#[derive(Debug)]
+pub struct Pack {
+    id: PackId,
+    file: StoredFile,
+    foot: Foot,
+    blocks: Vec<Frame>,
+}
+
+impl Pack {
+    /// Opens a pack: its foot and its table of blocks are read and checked.
+    ///
+    /// # Errors
+    /// Where it is missing, has another length than expected, or is damaged.
+    pub fn open(storage: &Storage, PackRef { id, file_len: expected }: PackRef) -> Result<Self> {
+        let file = storage.open(&layout::pack(&id))?;
+        let file_len = file.len();
+        if file_len != expected {
+            return Err(PackError::Length { pack: id, found: file_len, expected });
+        }
+        if file_len < (Head::LEN + Foot::LEN) as u64 {
+            return Err(PackError::Damaged { pack: id, part: "its length".to_owned(), source: FormatError::Short });
+        }
+        let damaged = |part: &str| {
+            let part = part.to_owned();
+            move |source| PackError::Damaged { pack: id, part, source }
+        };
+        let mut head = [0; Head::LEN];
+        file.read_exact_at(&mut head, 0)?;
+        Head::decode(&head, FileKind::Pack).map_err(damaged("head"))?;
+        let mut foot = [0; Foot::LEN];
+        file.read_exact_at(&mut foot, file_len - Foot::LEN as u64)?;
+        let foot = Foot::decode(&foot, file_len).map_err(damaged("foot"))?;
+        let mut pack = Self { id, file, foot, blocks: Vec::new() };
+        let raw = pack.open_frame(&foot.blocks, "table of blocks")?;
+        pack.blocks = decode_blocks(&raw, file_len).map_err(damaged("table of blocks"))?;
+        Ok(pack)
+    }
+
+    /// The pack's name.
+    #[must_use]
+    pub const fn id(&self) -> PackId {
+        self.id
+    }
+
+    /// The family that the pack belongs to.
+    #[must_use]
+    pub const fn family(&self) -> u32 {
+        self.foot.family
+    }
+
+    /// The blocks: where each stands and how long it is.
+    #[must_use]
+    pub fn blocks(&self) -> &[Frame] {
+        &self.blocks
+    }
+
+    /// The chunks in the order of their places, with their ids.
+    ///
+    /// # Errors
+    /// Where the table is damaged.
+    pub fn chunks(&self) -> Result<Vec<(ChunkId, Chunk)>> {
+        let part = "table of chunks";
+        let raw = self.open_frame(&self.foot.chunks, part)?;
+        decode_chunks(&raw, &self.blocks).map_err(|source| PackError::Damaged {
+            pack: self.id,
+            part: part.to_owned(),
+            source,
+        })
+    }
+
+    /// The bytes of block `block`.
+    ///
+    /// # Errors
+    /// Where there is no such block, or it is damaged.
+    pub fn block(&self, block: u32) -> Result<Vec<u8>> {
+        let frame = self.blocks.get(block as usize).ok_or(PackError::NoSuchPlace {
+            pack: self.id,
+            block,
+            offset: 0,
+            len: 0,
+        })?;
+        self.open_frame(frame, &format!("block {block}"))
+    }
+
+    /// Reads the whole file and checks that it is the one that its name says.
+    ///
+    /// # Errors
+    /// Where a byte differs.
+    pub fn check_name(&self) -> Result<()> {
+        let mut hasher = blake3::Hasher::new();
+        let mut buffer = vec![0; 1 << 20];
+        let mut at = 0;
+        while at < self.file.len() {
+            let len = usize::try_from(self.file.len() - at).unwrap_or(usize::MAX).min(buffer.len());
+            self.file.read_exact_at(&mut buffer[..len], at)?;
+            hasher.update(&buffer[..len]);
+            at += len as u64;
+        }
+        if *hasher.finalize().as_bytes() == self.id.0 {
+            Ok(())
+        } else {
+            Err(PackError::Damaged { pack: self.id, part: "whole file".to_owned(), source: FormatError::Checksum })
+        }
+    }
+
+    fn open_frame(&self, frame: &Frame, part: &str) -> Result<Vec<u8>> {
+        let damaged = |source| PackError::Damaged { pack: self.id, part: part.to_owned(), source };
+        frame.check().map_err(damaged)?;
+        let mut stored = vec![0; frame.stored_len as usize];
+        self.file.read_exact_at(&mut stored, frame.offset)?;
+        let mut raw = Vec::new();
+        seal::open(frame, &stored, &mut raw).map_err(damaged)?;
+        Ok(raw)
+    }
+}
+
+/// Packs that are held open at the same time, at most.
+const OPEN_PACKS: NonZeroUsize = NonZeroUsize::new(64).expect("64 is not zero");
+
+/// Reads runs of bytes out of any pack; holds opened blocks in a cache, and some packs open.
+pub struct BlockReader {
+    storage: Storage,
+    packs: Mutex<LruCache<PackId, Arc<Pack>>>,
+    blocks: ByteCache<(PackId, u32), Vec<u8>>,
+}
+
+impl BlockReader {
+    /// A reader whose cache of opened blocks holds at most `cache_bytes`.
+    #[must_use]
+    pub fn new(storage: Storage, cache_bytes: usize) -> Self {
+        Self { storage, packs: Mutex::new(LruCache::new(OPEN_PACKS)), blocks: ByteCache::new(cache_bytes) }
+    }
+
+    /// The open pack.
+    ///
+    /// # Errors
+    /// Where it cannot be opened; see [`Pack::open`].
+    pub fn pack(&self, pack: PackRef) -> Result<Arc<Pack>> {
+        let mut packs = self.packs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(open) = packs.get(&pack.id) {
+            return Ok(Arc::clone(open));
+        }
+        drop(packs);
+        let open = Arc::new(Pack::open(&self.storage, pack)?);
+        packs = self.packs.lock().unwrap_or_else(PoisonError::into_inner);
+        packs.put(pack.id, Arc::clone(&open));
+        Ok(open)
+    }
+
+    /// The opened block.
+    ///
+    /// # Errors
+    /// Where there is none, or it is damaged.
+    pub fn block(&self, pack: PackRef, block: u32) -> Result<Arc<Vec<u8>>> {
+        self.blocks.get((pack.id, block), || {
+            let bytes = self.pack(pack)?.block(block)?;
+            let weight = bytes.capacity();
+            Ok((bytes, weight))
+        })
+    }
+
+    /// Calls `use_bytes` with the `len` bytes at `offset` of a block.
+    ///
+    /// # Errors
+    /// Where there is no such place, or the block is damaged.
+    pub fn with<R>(
+        &self,
+        pack: PackRef,
+        block: u32,
+        offset: u32,
+        len: u32,
+        use_bytes: impl FnOnce(&[u8]) -> R,
+    ) -> Result<R> {
+        let bytes = self.block(pack, block)?;
+        let end = u64::from(offset) + u64::from(len);
+        let run = usize::try_from(end).ok().and_then(|end| bytes.get(offset as usize..end));
+        Ok(use_bytes(run.ok_or(PackError::NoSuchPlace { pack: pack.id, block, offset, len })?))
+    }
+}
