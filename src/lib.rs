@@ -1,3 +1,5 @@
 //! dbakfs: differential backups that you can see.
 
 pub mod format;
+pub mod repository;
+pub mod storage;
