@@ -4,6 +4,6 @@
 ///
 /// # Panics
 /// Where the kernel has none to give, which Linux since 3.17 does not let happen.
-pub fn fill(bytes: &mut [u8]) {
+pub(crate) fn fill(bytes: &mut [u8]) {
     getrandom::fill(bytes).expect("the kernel gives random bytes");
 }

@@ -26,7 +26,6 @@ impl ChildCursor {
         Self { catalog, next: children.first, end, block: None, before: None }
     }
 
-
     /// The next child.
     ///
     /// # Errors

@@ -8,11 +8,11 @@ use super::{CatalogError, Result};
 use crate::cache::ByteCache;
 use crate::format::catalog::{DIRECTORY_ROWS, Foot, PackRef, Section, Sections};
 use crate::format::file::{FileKind, Head};
+use crate::format::layout;
 use crate::format::record::{Birth, Limits, Record, RecordBlock};
 use crate::format::seal::{self, Frame};
 use crate::format::table::{self, Adopted, Children, Extent, Row};
 use crate::format::{FormatError, Number, Point};
-use crate::repository::layout;
 use crate::storage::{Storage, StoredFile};
 
 /// The foot and the point of most catalogs fit in one read of this many bytes from the end.
@@ -163,8 +163,10 @@ impl Catalog {
         static KEYS: AtomicU64 = AtomicU64::new(0);
         let file = storage.open(&layout::catalog(number))?;
         let Tail { point, foot } = Tail::read(&file, number)?;
-        let damaged =
-            |part: &str| { let part = part.to_owned(); move |source| CatalogError::Damaged { number, part, source } };
+        let damaged = |part: &str| {
+            let part = part.to_owned();
+            move |source| CatalogError::Damaged { number, part, source }
+        };
         let mut head = [0; Head::LEN];
         file.read_exact_at(&mut head, 0)?;
         let head = Head::decode(&head, FileKind::Catalog).map_err(damaged("head"))?;

@@ -3,11 +3,11 @@
 use super::{CatalogError, Result};
 use crate::format::catalog::{ADOPTED_ROWS, DIRECTORY_ROWS, EXTENT_ROWS, Foot, PackRef, Run, Section, Sections};
 use crate::format::file::{FileKind, Head};
+use crate::format::layout;
 use crate::format::record::{Birth, NewRecord, RecordBlockBuilder};
 use crate::format::seal::{Frame, Sealer};
 use crate::format::table::{self, Adopted, Children, Extent, Row};
 use crate::format::{CatalogId, FormatError, Number, Point};
-use crate::repository::layout;
 use crate::storage::{NewFile, Replace, Storage};
 
 /// A catalog under construction: a temporary file until [`CatalogWriter::finish`] renames it, which is the commit.

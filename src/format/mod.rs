@@ -10,6 +10,7 @@ pub mod columns;
 pub mod entry;
 pub mod error;
 pub mod file;
+pub mod layout;
 pub mod pack;
 pub mod point;
 pub mod record;

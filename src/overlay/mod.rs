@@ -5,8 +5,6 @@
 //! materialised; a look-up costs one search in each layer.
 
 mod cursor;
-#[cfg(test)]
-mod model;
 
 use std::sync::Arc;
 

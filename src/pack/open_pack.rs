@@ -5,10 +5,10 @@ use std::sync::{Mutex, PoisonError};
 use super::Result;
 use crate::format::catalog::PackRef;
 use crate::format::file::{FileKind, Head};
+use crate::format::layout;
 use crate::format::pack::{ChunkId, Foot, PackId, encode_blocks, encode_chunks};
 use crate::format::seal::{Frame, Sealer};
 use crate::format::table::Chunk;
-use crate::repository::layout;
 use crate::storage::{NewFile, Replace, Storage};
 
 /// After so many bytes the kernel is asked to begin writing them out.

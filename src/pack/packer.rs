@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::compress::{Compressors, Job};
-pub use super::compress::Packed;
-use super::open_pack::OpenPack;
 use super::Result;
+pub use super::compress::Packed;
+use super::compress::{Compressors, Job};
+use super::open_pack::OpenPack;
 use crate::format::pack::ChunkId;
 use crate::format::record::Place;
 use crate::format::seal::MAX_RAW_BYTES;
@@ -94,7 +94,9 @@ impl Packer {
             }
         };
         let slot = &mut current.groups[class as usize];
-        if let Some(group) = slot.take_if(|group| !group.raw.is_empty() && group.raw.len() + bytes.len() > block_bytes as usize) {
+        if let Some(group) =
+            slot.take_if(|group| !group.raw.is_empty() && group.raw.len() + bytes.len() > block_bytes as usize)
+        {
             self.compressors.submit(group.into_job(&current.pack))?;
         }
         let group = slot.get_or_insert_with(|| Group {

@@ -10,10 +10,10 @@ use crate::cache::ByteCache;
 use crate::format::FormatError;
 use crate::format::catalog::PackRef;
 use crate::format::file::{FileKind, Head};
+use crate::format::layout;
 use crate::format::pack::{ChunkId, Foot, PackId, decode_blocks, decode_chunks};
 use crate::format::seal::{self, Frame};
 use crate::format::table::Chunk;
-use crate::repository::layout;
 use crate::storage::{Storage, StoredFile};
 
 /// An open pack and its table of blocks.

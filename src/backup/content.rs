@@ -1,0 +1,150 @@
+//! Reading the content of one file and putting it into the store: whole if small, cut where its content says if large.
+
+use std::io;
+
+use super::chunks::ChunkStore;
+use super::{BackupError, Progress};
+use crate::chunker::Chunker;
+use crate::format::pack::ChunkId;
+use crate::format::record::Place;
+use crate::format::table::Extent;
+use crate::pack::Class;
+use crate::repository::config::Chunking;
+use crate::source::OpenFile;
+
+/// Bytes that are read from a large file at once.
+const READ_BYTES: usize = 1 << 20;
+
+/// The content of a regular file, as it was just read.
+#[derive(Debug, Default)]
+pub(super) struct Fresh {
+    /// Bytes of the file, holes included.
+    pub(super) size: u64,
+    /// Bytes that are not holes.
+    pub(super) data_bytes: u64,
+    /// All bytes, if the file is tiny.
+    pub(super) inline: Vec<u8>,
+    /// Where the bytes lie, if it is not; neighbours in a block are one extent.
+    pub(super) extents: Vec<Extent>,
+    /// Each chunk: where it begins in the file, its length, its id.
+    pub(super) chunks: Vec<(u64, u32, ChunkId)>,
+}
+
+/// Why content could not be put into the store.
+pub(super) enum ContentError {
+    /// The source could not be read: that file's misfortune.
+    Source(io::Error),
+    /// The store could not be written: the end of the backup.
+    Store(BackupError),
+}
+
+impl From<BackupError> for ContentError {
+    fn from(error: BackupError) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// Reads files, one after another, through one buffer.
+pub(super) struct ContentReader {
+    chunker: Chunker,
+    limits: Chunking,
+    buffer: Vec<u8>,
+}
+
+impl ContentReader {
+    pub(super) const fn new(chunker: Chunker, limits: Chunking) -> Self {
+        Self { chunker, limits, buffer: Vec::new() }
+    }
+
+    /// Reads `file` and puts its data into `store`.
+    pub(super) fn read(
+        &mut self,
+        file: &OpenFile,
+        store: &mut ChunkStore<'_>,
+        progress: &Progress,
+    ) -> Result<Fresh, ContentError> {
+        let stat = file.stat();
+        let size = stat.meta.size;
+        let is_dense = stat.allocated_bytes >= size;
+        let mut fresh = Fresh { size, ..Fresh::default() };
+        if is_dense && size <= u64::from(self.limits.whole_file_bytes.max(self.limits.inline_bytes)) {
+            self.buffer.clear();
+            file.read_whole(&mut self.buffer).map_err(ContentError::Source)?;
+            // A file that shrank is as long as what was read of it; that it changed is found out by the caller.
+            fresh.size = self.buffer.len() as u64;
+            fresh.data_bytes = fresh.size;
+            progress.read(fresh.size);
+            if self.buffer.len() <= self.limits.inline_bytes as usize {
+                fresh.inline.clone_from(&self.buffer);
+            } else {
+                let (id, place) = store.put(&self.buffer, Class::Small)?;
+                fresh.push(0, self.buffer.len(), id, place);
+            }
+            return Ok(fresh);
+        }
+        let mut ranges = file.extents().peekable();
+        while let Some(range) = ranges.next() {
+            let range = range.map_err(ContentError::Source)?;
+            let reached = self.read_range(file, range.clone(), store, &mut fresh, progress)?;
+            if reached < range.end {
+                fresh.size = reached;
+                break;
+            }
+        }
+        Ok(fresh)
+    }
+
+    /// Reads one range of data; answers where it ended, which is earlier than asked if the file did.
+    fn read_range(
+        &mut self,
+        file: &OpenFile,
+        range: std::ops::Range<u64>,
+        store: &mut ChunkStore<'_>,
+        fresh: &mut Fresh,
+        progress: &Progress,
+    ) -> Result<u64, ContentError> {
+        let window = self.chunker.window();
+        self.buffer.resize(READ_BYTES.max(window) + window, 0);
+        // The bytes at hand are `buffer[taken..filled]`; they begin at `at` in the file.
+        let (mut at, mut taken, mut filled) = (range.start, 0, 0);
+        let mut is_at_end = false;
+        loop {
+            if filled - taken < window && !is_at_end {
+                self.buffer.copy_within(taken..filled, 0);
+                (taken, filled) = (0, filled - taken);
+                let left = range.end - at - filled as u64;
+                let room = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len() - filled);
+                let wanted = &mut self.buffer[filled..filled + room];
+                let read = file.read_at(wanted, at + filled as u64).map_err(ContentError::Source)?;
+                filled += read;
+                is_at_end = read < room || read as u64 == left;
+                progress.read(read as u64);
+            }
+            if taken == filled {
+                return Ok(at);
+            }
+            let run = &self.buffer[taken..filled.min(taken + window)];
+            let len = self.chunker.cut(run);
+            let (id, place) = store.put(&run[..len], Class::Large)?;
+            fresh.push(at, len, id, place);
+            fresh.data_bytes += len as u64;
+            taken += len;
+            at += len as u64;
+        }
+    }
+}
+
+impl Fresh {
+    fn push(&mut self, at: u64, len: usize, id: ChunkId, place: Place) {
+        let len = u32::try_from(len).expect("a chunk is bounded");
+        self.chunks.push((at, len, id));
+        if let Some(last) = self.extents.last_mut() {
+            let continued = Place { offset: last.place.offset.wrapping_add(last.len), ..last.place };
+            if continued == place && last.end() == at && last.len.checked_add(len).is_some() {
+                last.len += len;
+                return;
+            }
+        }
+        self.extents.push(Extent { at, len, place });
+    }
+}

@@ -1,0 +1,150 @@
+//! The listing of one directory while it is put together: records that have no numbers yet.
+
+use super::links::{LinkId, Links};
+use crate::catalog::{CatalogWriter, Result};
+use crate::format::record::{Birth, Content, Flags, NewRecord, Record, Status};
+use crate::format::table::Children;
+use crate::format::{Meta, Number, Timestamp};
+
+/// Where the birth of a pending record comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Born {
+    /// It is born with the record itself.
+    Here,
+    /// It was born earlier.
+    Earlier(Birth),
+    /// It has the birth of its group of names.
+    Linked(LinkId),
+}
+
+/// One version of an entry: everything about it but its name and its relation to the base.
+#[derive(Clone, Debug)]
+pub(super) struct Version {
+    pub(super) meta: Meta,
+    pub(super) flags: Flags,
+    pub(super) ctime: Timestamp,
+    pub(super) ino: u64,
+    pub(super) born: Born,
+    pub(super) data_bytes: u64,
+    pub(super) content: Content,
+    pub(super) inline: Vec<u8>,
+    pub(super) xattrs: Vec<u8>,
+}
+
+/// A whiteout or an entry as it will be listed.
+struct Pending {
+    record: Record,
+    born: Born,
+    /// Lengths in the arena: name, inline bytes, attributes.
+    lengths: [u32; 3],
+    /// A directory that is listed only if something below it is.
+    is_passage: bool,
+}
+
+/// The children of one directory that will be listed, in order.
+#[derive(Default)]
+pub(super) struct Group {
+    pending: Vec<Pending>,
+    arena: Vec<u8>,
+}
+
+/// A place in a group.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Slot(usize);
+
+impl Group {
+    /// Lists an entry after those before.
+    pub(super) fn push(&mut self, name: &[u8], version: &Version, status: Status, base: Option<u32>) -> Slot {
+        let record = Record {
+            meta: version.meta,
+            status,
+            flags: version.flags,
+            ctime: version.ctime,
+            ino: version.ino,
+            birth: Birth { number: Number(0), record: 0 },
+            base,
+            data_bytes: version.data_bytes,
+            content: version.content,
+        };
+        self.push_record(record, version.born, [name, &version.inline, &version.xattrs])
+    }
+
+    /// Lists a whiteout for the base's record `base`, which `gone` describes.
+    pub(super) fn push_whiteout(&mut self, name: &[u8], gone: &Meta, base: u32) {
+        let meta = Meta { kind: gone.kind, mode: 0, uid: 0, gid: 0, nlink: 1, rdev: 0, size: 0, mtime: Timestamp::default() };
+        let record = Record {
+            meta,
+            status: Status::Deleted,
+            flags: Flags::default(),
+            ctime: Timestamp::default(),
+            ino: 0,
+            birth: Birth { number: Number(0), record: 0 },
+            base: Some(base),
+            data_bytes: 0,
+            content: Content::None,
+        };
+        self.push_record(record, Born::Here, [name, b"", b""]);
+    }
+
+    fn push_record(&mut self, record: Record, born: Born, parts: [&[u8]; 3]) -> Slot {
+        let lengths = parts.map(|part| {
+            self.arena.extend_from_slice(part);
+            u32::try_from(part.len()).expect("a record's bytes are bounded where they are read")
+        });
+        self.pending.push(Pending { record, born, lengths, is_passage: false });
+        Slot(self.pending.len() - 1)
+    }
+
+    /// Makes a listed directory one that is listed only if something below it is.
+    pub(super) fn make_passage(&mut self, slot: Slot) {
+        self.pending[slot.0].is_passage = true;
+    }
+
+    /// Gives a directory the row of its children; a passage is then listed for good.
+    pub(super) fn set_children(&mut self, slot: Slot, row: u32) {
+        let pending = &mut self.pending[slot.0];
+        pending.record.content = Content::Children(row);
+        pending.is_passage = false;
+    }
+
+    /// Whether a slot is a passage that nothing below has asked for yet.
+    pub(super) fn is_passage(&self, slot: Slot) -> bool {
+        self.pending[slot.0].is_passage
+    }
+
+    /// Marks a listed directory as one that could not be read to its end.
+    pub(super) fn mark_unread(&mut self, slot: Slot) {
+        let pending = &mut self.pending[slot.0];
+        pending.record.status = Status::Unread;
+        pending.is_passage = false;
+    }
+
+    /// Whether nothing will be listed.
+    pub(super) fn is_empty(&self) -> bool {
+        self.pending.iter().all(|pending| pending.is_passage)
+    }
+
+    /// Writes the records, but for passages that lead nowhere.
+    pub(super) fn write(self, number: Number, links: &mut Links, writer: &mut CatalogWriter) -> Result<Children> {
+        let first = writer.next_record();
+        let mut at = 0;
+        for Pending { mut record, born, lengths, is_passage } in self.pending {
+            let mut part = |len: u32| {
+                at += len as usize;
+                &self.arena[at - len as usize..at]
+            };
+            let [name, inline, xattrs] = lengths.map(&mut part);
+            if is_passage {
+                continue;
+            }
+            let own = Birth { number, record: writer.next_record() };
+            record.birth = match born {
+                Born::Here => own,
+                Born::Earlier(birth) => birth,
+                Born::Linked(id) => links.birth_or(id, own),
+            };
+            writer.push(&NewRecord { record, name, inline, xattrs })?;
+        }
+        Ok(Children { first, count: writer.next_record() - first })
+    }
+}

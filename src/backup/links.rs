@@ -1,0 +1,62 @@
+//! Names of one inode: they share one version, and so one birth.
+
+use std::collections::HashMap;
+
+use super::group::Version;
+use crate::format::Stat;
+use crate::format::record::Birth;
+
+/// Which group of names an entry belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LinkId(usize);
+
+/// The groups of hard-linked names met so far; memory only for inodes with more than one name.
+#[derive(Default)]
+pub(super) struct Links {
+    groups: Vec<Group>,
+    by_inode: HashMap<(u64, u64), LinkId>,
+    /// Which group a birth belongs to: two inodes that have parted must not share one.
+    claimed: HashMap<Birth, LinkId>,
+}
+
+struct Group {
+    birth: Option<Birth>,
+    version: Option<Version>,
+}
+
+impl Links {
+    /// The group of an inode that was met before.
+    pub(super) fn find(&self, stat: &Stat) -> Option<LinkId> {
+        self.by_inode.get(&(stat.dev, stat.ino)).copied()
+    }
+
+    /// Begins the group of an inode with the version that its first name has. A birth that it would adopt but that another inode has
+    /// already is not taken: the answer says whether it was.
+    pub(super) fn begin(&mut self, stat: &Stat, birth: Option<Birth>) -> (LinkId, bool) {
+        let id = LinkId(self.groups.len());
+        let free = birth.filter(|birth| *self.claimed.entry(*birth).or_insert(id) == id);
+        self.groups.push(Group { birth: free, version: None });
+        self.by_inode.insert((stat.dev, stat.ino), id);
+        (id, free.is_some() == birth.is_some())
+    }
+
+    /// Keeps the version of the group's first name, for the names to come.
+    pub(super) fn keep(&mut self, id: LinkId, version: Version) {
+        self.groups[id.0].version = Some(version);
+    }
+
+    /// The version of the group, if its first name was kept.
+    pub(super) fn version(&self, id: LinkId) -> Option<&Version> {
+        self.groups[id.0].version.as_ref()
+    }
+
+    /// The birth of the group, if it is known yet.
+    pub(super) fn birth(&self, id: LinkId) -> Option<Birth> {
+        self.groups[id.0].birth
+    }
+
+    /// The birth of the group, which is `own` if it has none yet: the first of its records to be written gives it.
+    pub(super) fn birth_or(&mut self, id: LinkId, own: Birth) -> Birth {
+        *self.groups[id.0].birth.get_or_insert(own)
+    }
+}
