@@ -210,6 +210,18 @@ impl Storage {
         Ok(names)
     }
 
+    /// Whether there is a directory of this name.
+    ///
+    /// # Errors
+    /// It cannot be found out.
+    pub fn has_dir(&self, directory: &str) -> Result<bool, StorageError> {
+        match self.directory(directory, Act::Inspect) {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Makes a directory and those above it, durably; one that is there already is made durable too.
     ///
     /// # Errors

@@ -1,0 +1,117 @@
+//! Where each thing lies in a store.
+//!
+//! Owns all names, in one place. Refuses to open anything. Its invariant: a name is formatted in one way only, and what
+//! is formatted in another is not one of ours.
+
+use crate::format::Number;
+
+/// Version, features, chunking and secrets.
+pub const STORE_TOML: &str = "store.toml";
+/// The file that the one writer locks.
+pub const WRITER_LOCK: &str = "writer.lock";
+/// The highest number and the generation.
+pub const MARKS_TOML: &str = "marks.toml";
+/// Data, in 256 directories by the first two digits of the pack's name.
+pub const PACKS: &str = "packs";
+/// One file per backup.
+pub const CATALOGS: &str = "catalogs";
+/// What can change about a point.
+pub const POINTS: &str = "points";
+/// What can change about a source.
+pub const SOURCES: &str = "sources";
+/// One locked file per live reader.
+pub const LEASES: &str = "leases";
+/// The index, which can be rebuilt.
+pub const INDEX: &str = "index";
+
+/// Every directory of a store.
+pub const DIRECTORIES: [&str; 6] = [PACKS, CATALOGS, POINTS, SOURCES, LEASES, INDEX];
+
+/// The directories in which a writer makes temporaries.
+pub const WRITTEN: [&str; 4] = [PACKS, CATALOGS, POINTS, SOURCES];
+
+/// How a pack's file is called.
+pub const PACK_SUFFIX: &str = ".pack";
+/// How a catalog's file is called.
+pub const CATALOG_SUFFIX: &str = ".catalog";
+/// How the small files are called.
+pub const TOML_SUFFIX: &str = ".toml";
+/// How a lease is called.
+pub const LEASE_SUFFIX: &str = ".lease";
+
+/// `packs/91/91c0….pack` for the pack of this name, which begins with two hexadecimal digits.
+#[must_use]
+pub fn pack(hash: &str) -> String {
+    format!("{PACKS}/{}/{hash}{PACK_SUFFIX}", hash.get(..2).unwrap_or("00"))
+}
+
+/// `catalogs/00000042.catalog`.
+#[must_use]
+pub fn catalog(number: Number) -> String {
+    format!("{CATALOGS}/{}{CATALOG_SUFFIX}", digits(number))
+}
+
+/// `points/00000042.toml`.
+#[must_use]
+pub fn point(number: Number) -> String {
+    format!("{POINTS}/{}{TOML_SUFFIX}", digits(number))
+}
+
+/// The number of a file that [`catalog`] names, given its last component; `None` for any other file.
+#[must_use]
+pub fn catalog_number(file_name: &str) -> Option<Number> {
+    number(file_name.strip_suffix(CATALOG_SUFFIX)?)
+}
+
+/// The number of a file that [`point`] names, given its last component; `None` for any other file.
+#[must_use]
+pub fn point_number(file_name: &str) -> Option<Number> {
+    number(file_name.strip_suffix(TOML_SUFFIX)?)
+}
+
+/// Eight digits, more if need be, so that names sort as numbers do.
+#[must_use]
+pub fn digits(number: Number) -> String {
+    format!("{:08}", number.0)
+}
+
+/// The number that [`digits`] formats so, and in no other way; never 0.
+fn number(text: &str) -> Option<Number> {
+    if text.len() < 8 || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let number = Number(text.parse().ok()?);
+    (number.0 > 0 && number <= Number::MAX && digits(number) == text).then_some(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_one_form() {
+        assert_eq!(catalog(Number(42)), "catalogs/00000042.catalog");
+        assert_eq!(point(Number(42)), "points/00000042.toml");
+        assert_eq!(catalog_number("00000042.catalog"), Some(Number(42)));
+        assert_eq!(point_number("67108863.toml"), Some(Number::MAX));
+        for name in [
+            "42.catalog",
+            "000000042.catalog",
+            "00000000.catalog",
+            "+0000042.catalog",
+            "00000042.toml",
+            "67108864.catalog",
+            "00000042.catalog.1",
+            "99999999999.catalog",
+            ".tmp-00000042.catalog",
+            "０００００００４.catalog",
+        ] {
+            assert_eq!(catalog_number(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn packs_are_spread_by_their_first_two_digits() {
+        assert_eq!(pack("91c0ff"), "packs/91/91c0ff.pack");
+    }
+}
