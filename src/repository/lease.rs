@@ -11,7 +11,8 @@
 
 use crate::storage::{Lock, LockKind, Storage, StorageError, Wait};
 
-use super::{Store, WriterLock, error::RepositoryError, layout, marks::Marks};
+use super::{Store, WriterLock, error::RepositoryError, marks::Marks};
+use crate::format::layout;
 
 /// The highest generation: it is stated in twenty digits, and one may still be added.
 pub const GENERATION_MAX: u64 = u64::MAX - 1;

@@ -11,7 +11,8 @@ use crate::{
     storage::{Replace, Storage, StorageError},
 };
 
-use super::{Store, WriterLock, error::RepositoryError, layout, lease};
+use super::{Store, WriterLock, error::RepositoryError, lease};
+use crate::format::layout;
 
 const LIMIT_BYTES: u64 = 4 << 10;
 

@@ -10,7 +10,6 @@
 pub mod address;
 pub mod config;
 mod error;
-pub mod layout;
 pub mod lease;
 pub mod marks;
 pub mod notes;

@@ -13,7 +13,8 @@ use crate::{
     storage::{Replace, Storage, StorageError},
 };
 
-use super::{Store, Tag, WriterLock, error::RepositoryError, layout};
+use super::{Store, Tag, WriterLock, error::RepositoryError};
+use crate::format::layout;
 
 const LIMIT_BYTES: u64 = 1 << 20;
 

@@ -12,10 +12,11 @@ use crate::{
     storage::{Storage, StorageError},
 };
 
+use crate::format::layout;
+
 use super::{
     SourceName, Store, WriterLock,
     error::RepositoryError,
-    layout,
     notes::{read_toml, write_toml},
 };
 

@@ -10,10 +10,11 @@ use std::{
 
 use crate::storage::{LockKind, Replace, Storage, StorageError, Wait};
 
+use crate::format::layout;
+
 use super::{
     config::{CONFIG_LIMIT_BYTES, Chunking, Config},
     error::RepositoryError,
-    layout,
     marks::Marks,
 };
 

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::storage::{Lock, LockKind, StorageError, Wait};
 
-use super::{Store, error::RepositoryError, layout};
+use super::{Store, error::RepositoryError};
+use crate::format::layout;
 
 const HOLDER_LIMIT_BYTES: u64 = 4 << 10;
 const COMMAND_LIMIT_LETTERS: usize = 200;
