@@ -1,11 +1,9 @@
 //! A store as a whole: what it is, where everything in it lies, who may write, who reads, and what can change.
 //!
 //! Owns `store.toml`, the writer lock, the leases of readers, the durable marks, the small files about points and
-//! sources, and how a person names a point. Refuses to know what is inside packs and catalogs: where it needs the
-//! points of a store it takes them as a slice. Its invariant: nothing here changes a store without the writer lock,
-//! but for leases, of which each belongs to one reader.
-//!
-//! Listing the points out of `catalogs/` and committing one will stand in a file of their own in this folder.
+//! sources, how a person names a point, and the reading side: points as trees, files as bytes. Refuses to decide what is backed up
+//! or restored. Its invariant: nothing here changes a store without the writer lock, but for leases, of which each
+//! belongs to one reader.
 
 pub mod address;
 pub mod config;
@@ -13,6 +11,8 @@ mod error;
 pub mod lease;
 pub mod marks;
 pub mod notes;
+mod points;
+mod reader;
 mod source_name;
 pub mod sources;
 mod store;
@@ -25,6 +25,8 @@ pub use config::Config;
 pub use error::RepositoryError;
 pub use lease::Lease;
 pub use notes::PointNotes;
+pub use points::{Points, Problem};
+pub use reader::{CacheBytes, ReadError, Reader};
 pub use source_name::{SourceName, SourceNameError};
 pub use sources::SourceNotes;
 pub use store::{Store, default_path};

@@ -1,0 +1,99 @@
+//! The points of a store: what its catalogs say, and what the small files add.
+//!
+//! Owns listing. Refuses to fail as a whole where one catalog is damaged: that one is a problem, the others are listed. Invariant:
+//! points come in the order of their numbers.
+
+use std::collections::BTreeMap;
+
+use super::notes::{self, Notes};
+use super::{PointNotes, RepositoryError};
+use crate::catalog::{Catalog, CatalogError};
+use crate::format::layout;
+use crate::format::{Number, Point};
+use crate::storage::Storage;
+
+/// What a listing found.
+#[derive(Debug, Default)]
+pub struct Points {
+    /// The points that can be seen (forgotten ones are left out), by number.
+    pub points: Vec<Point>,
+    /// Bytes of each one's catalog.
+    pub catalog_bytes: BTreeMap<Number, u64>,
+    /// What can change about them.
+    pub notes: Notes,
+    /// What could not be read.
+    pub problems: Vec<Problem>,
+}
+
+/// Something that a listing could not read; the rest is listed.
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    /// A catalog.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// A small file.
+    #[error(transparent)]
+    Notes(#[from] RepositoryError),
+}
+
+impl Points {
+    /// Lists the points of a store.
+    ///
+    /// # Errors
+    /// Where the directory itself cannot be read.
+    pub fn list(storage: &Storage) -> Result<Self, RepositoryError> {
+        let (notes, broken) = notes::read_all(storage)?;
+        let mut found = Self { notes, problems: broken.into_iter().map(Problem::from).collect(), ..Self::default() };
+        let mut files: Vec<(Number, u64)> = storage
+            .list(layout::CATALOGS)?
+            .into_iter()
+            .filter_map(|(name, len)| Some((layout::catalog_number(&name)?, len)))
+            .collect();
+        files.sort_unstable();
+        for (number, len) in files {
+            match Catalog::read_point(storage, number) {
+                Ok(_) if found.notes.get(&number).is_some_and(|notes| notes.forgotten.is_some()) => {}
+                Ok(point) => {
+                    found.catalog_bytes.insert(number, len);
+                    found.points.push(point);
+                }
+                Err(error) => found.problems.push(error.into()),
+            }
+        }
+        Ok(found)
+    }
+
+    /// The point with this number.
+    #[must_use]
+    pub fn get(&self, number: Number) -> Option<&Point> {
+        self.points.binary_search_by_key(&number, |point| point.number).ok().map(|at| &self.points[at])
+    }
+
+    /// The points of the source of that name, by number.
+    pub fn of_source<'a>(&'a self, name: &'a str) -> impl DoubleEndedIterator<Item = &'a Point> {
+        self.points.iter().filter(move |point| point.source.name == name)
+    }
+
+    /// The names of all sources that have points, sorted.
+    #[must_use]
+    pub fn source_names(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self.points.iter().map(|point| point.source.name.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// What can change about a point.
+    #[must_use]
+    pub fn notes_of(&self, number: Number) -> PointNotes {
+        self.notes.get(&number).cloned().unwrap_or_default()
+    }
+
+    /// The highest number that any catalog has, readable or not.
+    ///
+    /// # Errors
+    /// Where the directory cannot be read.
+    pub fn highest(storage: &Storage) -> Result<Option<Number>, RepositoryError> {
+        Ok(storage.list(layout::CATALOGS)?.iter().filter_map(|(name, _)| layout::catalog_number(name)).max())
+    }
+}

@@ -1,0 +1,255 @@
+//! The reading side of a store: points as trees, and the bytes of their files.
+//!
+//! Owns the lease and the caches. Refuses to write anything but its lease. Invariant: the lease is taken before the first catalog is listed,
+//! so that whatever a listing names stays readable while the reader lives.
+
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use lru::LruCache;
+
+use super::points::Points;
+use super::{Lease, RepositoryError, Store};
+use crate::cache::ByteCache;
+use crate::catalog::{Catalog, CatalogCache, CatalogError, Entry};
+use crate::format::record::{Content, Flags};
+use crate::format::table::Extent;
+use crate::format::{FormatError, Kind, Number, Point, PointKind};
+use crate::overlay::PointTree;
+use crate::pack::{BlockReader, PackError};
+
+/// Catalogs that are held open at the same time, at most.
+const OPEN_CATALOGS: NonZeroUsize = NonZeroUsize::new(64).expect("64 is not zero");
+
+/// How much memory the caches of a reader may take, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct CacheBytes {
+    /// Decoded blocks of catalogs.
+    pub catalogs: usize,
+    /// Opened blocks of packs.
+    pub blocks: usize,
+}
+
+impl CacheBytes {
+    /// Shares `total` bytes out: a third for catalogs, the rest for blocks of data.
+    #[must_use]
+    pub const fn of_total(total: usize) -> Self {
+        Self { catalogs: total / 3, blocks: total - total / 3 }
+    }
+}
+
+/// Why something could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// In a catalog.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// In a pack.
+    #[error(transparent)]
+    Pack(#[from] PackError),
+    /// The source's file could not be read when it was backed up, and never before.
+    #[error("the content was never read: it could not be when it was backed up")]
+    NeverRead,
+}
+
+/// Reads a store.
+pub struct Reader {
+    store: Store,
+    lease: Mutex<Lease>,
+    catalog_cache: Arc<CatalogCache>,
+    open: Mutex<LruCache<Number, Arc<Catalog>>>,
+    blocks: BlockReader,
+}
+
+impl Reader {
+    /// Takes a lease and opens the store for reading.
+    ///
+    /// # Errors
+    /// Where no lease can be taken although the store can be written.
+    pub fn open(store: Store, cache: CacheBytes) -> Result<Self, RepositoryError> {
+        let lease = Lease::take(&store)?;
+        let blocks = BlockReader::new(store.storage().clone(), cache.blocks);
+        let catalog_cache = Arc::new(ByteCache::new(cache.catalogs));
+        let open = Mutex::new(LruCache::new(OPEN_CATALOGS));
+        Ok(Self { store, lease: Mutex::new(lease), catalog_cache, open, blocks })
+    }
+
+    /// The store.
+    #[must_use]
+    pub const fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Why the reader has no lease, where the store cannot be written.
+    #[must_use]
+    pub fn missing_lease(&self) -> Option<String> {
+        self.lease.lock().unwrap_or_else(PoisonError::into_inner).missing().map(ToString::to_string)
+    }
+
+    /// The points that there are now.
+    ///
+    /// # Errors
+    /// Where they cannot be listed.
+    pub fn points(&self) -> Result<Points, RepositoryError> {
+        Points::list(self.store.storage())
+    }
+
+    /// Where runs of bytes are read.
+    #[must_use]
+    pub const fn blocks(&self) -> &BlockReader {
+        &self.blocks
+    }
+
+    /// The catalog of backup `number`.
+    ///
+    /// # Errors
+    /// Where it is missing or damaged.
+    pub fn catalog(&self, number: Number) -> Result<Arc<Catalog>, CatalogError> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(catalog) = open.get(&number) {
+            return Ok(Arc::clone(catalog));
+        }
+        drop(open);
+        let catalog = Arc::new(Catalog::open(self.store.storage(), number, Arc::clone(&self.catalog_cache))?);
+        open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another may have opened it meanwhile; all must share one, for their blocks are cached by it.
+        Ok(Arc::clone(open.get_or_insert(number, || catalog)))
+    }
+
+    /// The tree of a point.
+    ///
+    /// # Errors
+    /// Where its catalog, or its base's, is missing or damaged.
+    pub fn tree(&self, point: &Point) -> Result<PointTree, CatalogError> {
+        let catalog = self.catalog(point.number)?;
+        if catalog.point().id != point.id {
+            return Err(CatalogError::Mismatch { number: point.number, what: "another catalog has taken its place" });
+        }
+        match point.kind {
+            PointKind::Full => PointTree::of_full(catalog),
+            PointKind::Differential { base, .. } => PointTree::of_differential(catalog, self.catalog(base)?),
+        }
+    }
+
+    /// Appends to `out` the bytes of a file from `offset`: `len` of them, or fewer where the file ends. Holes are zeros.
+    ///
+    /// # Errors
+    /// Where the catalog or a block is damaged, or the content was never read.
+    pub fn read(
+        &self,
+        catalog: &Catalog,
+        entry: &Entry,
+        offset: u64,
+        len: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), ReadError> {
+        let record = entry.record();
+        let end = record.meta.size.min(offset.saturating_add(len as u64));
+        if offset >= end {
+            return Ok(());
+        }
+        let wanted = usize::try_from(end - offset).unwrap_or(len);
+        let begin = out.len();
+        match record.content {
+            _ if record.flags.has(Flags::NO_CONTENT) => return Err(ReadError::NeverRead),
+            Content::Children(_) => return Err(damaged(catalog, entry, "content").into()),
+            Content::None => out.resize(begin + wanted, 0),
+            Content::Inline => {
+                let from = usize::try_from(offset).unwrap_or(usize::MAX);
+                let bytes = entry.inline().get(from..from.saturating_add(wanted));
+                out.extend_from_slice(bytes.ok_or_else(|| damaged(catalog, entry, "content"))?);
+            }
+            Content::One(place) => {
+                let size = u32::try_from(record.meta.size).map_err(|_| damaged(catalog, entry, "size"))?;
+                self.copy(catalog, &Extent { at: 0, len: size, place }, offset..end, out)?;
+            }
+            Content::Many { first, count } => {
+                let mut failure = None;
+                catalog.extents(first, count, offset, |extent| {
+                    let at = offset + (out.len() - begin) as u64;
+                    if extent.at >= end {
+                        return false;
+                    }
+                    let hole = extent.at.saturating_sub(at);
+                    out.resize(out.len() + usize::try_from(hole).unwrap_or(0), 0);
+                    failure = self.copy(catalog, extent, at + hole..extent.end().min(end), out).err();
+                    failure.is_none() && extent.end() < end
+                })?;
+                if let Some(failure) = failure {
+                    return Err(failure);
+                }
+                out.resize(begin + wanted, 0);
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends the bytes of `extent` that lie in `range` of the file.
+    fn copy(
+        &self,
+        catalog: &Catalog,
+        extent: &Extent,
+        range: std::ops::Range<u64>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), ReadError> {
+        let number = catalog.point().number;
+        let wrong =
+            |what| CatalogError::Damaged { number, part: "a place".to_owned(), source: FormatError::Impossible(what) };
+        let pack = *catalog.packs().get(extent.place.pack as usize).ok_or_else(|| wrong("pack"))?;
+        let skip = u32::try_from(range.start - extent.at).map_err(|_| wrong("offset"))?;
+        let len = u32::try_from(range.end.saturating_sub(range.start)).map_err(|_| wrong("length"))?;
+        let offset = extent.place.offset.checked_add(skip).ok_or_else(|| wrong("offset"))?;
+        Ok(self.blocks.with(pack, extent.place.block, offset, len, |bytes| out.extend_from_slice(bytes))?)
+    }
+
+    /// Gives `take` the ranges of a file that hold data, in order, from the first that ends after `offset`; what lies between them is holes. `take`
+    /// answers whether it wants more.
+    ///
+    /// # Errors
+    /// Where the catalog is damaged.
+    pub fn data_ranges(
+        &self,
+        catalog: &Catalog,
+        entry: &Entry,
+        offset: u64,
+        mut take: impl FnMut(std::ops::Range<u64>) -> bool,
+    ) -> Result<(), CatalogError> {
+        let record = entry.record();
+        let size = record.meta.size;
+        match record.content {
+            _ if record.meta.kind != Kind::File || offset >= size => Ok(()),
+            Content::None | Content::Children(_) => Ok(()),
+            Content::Inline | Content::One(_) => {
+                take(0..size);
+                Ok(())
+            }
+            Content::Many { first, count } => {
+                let mut run: Option<std::ops::Range<u64>> = None;
+                let mut wants_more = true;
+                catalog.extents(first, count, offset, |extent| {
+                    match &mut run {
+                        Some(run) if run.end == extent.at => run.end = extent.end(),
+                        _ => {
+                            if let Some(run) = run.replace(extent.at..extent.end()) {
+                                wants_more = take(run.start..run.end.min(size));
+                            }
+                        }
+                    }
+                    wants_more
+                })?;
+                if let Some(run) = run.filter(|_| wants_more) {
+                    take(run.start..run.end.min(size));
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+fn damaged(catalog: &Catalog, entry: &Entry, what: &'static str) -> CatalogError {
+    CatalogError::Damaged {
+        number: catalog.point().number,
+        part: format!("record {}", entry.number()),
+        source: FormatError::Impossible(what),
+    }
+}
