@@ -41,7 +41,13 @@ pub fn open_file(dir: &OpenDir, name: &[u8], expected: &Stat) -> Result<OpenFile
         errno => OpenError::Refused { path: path(), source: errno.into() },
     };
     // O_NONBLOCK: a pipe that has taken the file's place must not make the reader wait.
-    let fd = open_untouched(dir.fd().map_err(failed)?, name, OFlags::NONBLOCK).map_err(failed)?;
+    let parent = dir.fd().map_err(failed)?;
+    let fd = match open_untouched(parent, name, OFlags::NONBLOCK) {
+        // Somebody holds a lease on the file, which the kernel has asked back just now.
+        Err(Errno::AGAIN) => open_untouched(parent, name, OFlags::empty()),
+        other => other,
+    };
+    let fd = fd.map_err(failed)?;
     let stat = stat_of(&fd).map_err(failed)?;
     if stat.meta.kind != Kind::File || FileId::of(&stat) != FileId::of(expected) {
         return Err(OpenError::Replaced { path: path() });
