@@ -1,14 +1,18 @@
 //! dbakfs: differential backups that you can see.
 //!
-//! The modules in the order in which a byte meets them, from the source to the mount; each uses only what stands below it in
-//! `docs/concurrency.md`'s table of layers (a test holds them to it).
+//! A byte on its way in: [`source`] walks and reads, [`backup`] compares and decides, [`chunker`] cuts, [`pack`] groups and compresses,
+//! [`catalog`] lists. On its way out: [`overlay`] lays a differential over its full, [`view`] shows it, [`restore`] writes it.
+//! [`repository`] is the store as a whole; [`storage`] opens its files; [`format`] knows their bytes; [`index`] is what can be lost.
 
+pub mod backup;
 pub mod cache;
 pub mod catalog;
+pub mod chunker;
 pub mod format;
 pub mod index;
 pub mod overlay;
 pub mod pack;
 mod random;
 pub mod repository;
+pub mod source;
 pub mod storage;

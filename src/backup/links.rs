@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::group::Version;
 use crate::format::Stat;
 use crate::format::record::Birth;
+use crate::overlay::Node;
 
 /// Which group of names an entry belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +22,15 @@ pub(super) struct Links {
 
 struct Group {
     birth: Option<Birth>,
-    version: Option<Version>,
+    version: Option<Named>,
+}
+
+/// The version that all names of an inode share.
+pub(super) enum Named {
+    /// The one that this entry of the previous point holds; nothing was listed for the first name.
+    Before(Node),
+    /// One that was listed for the first name.
+    Listed(Version),
 }
 
 impl Links {
@@ -41,13 +50,13 @@ impl Links {
     }
 
     /// Keeps the version of the group's first name, for the names to come.
-    pub(super) fn keep(&mut self, id: LinkId, version: Version) {
+    pub(super) fn keep(&mut self, id: LinkId, version: Named) {
         self.groups[id.0].version = Some(version);
     }
 
-    /// The version of the group, if its first name was kept.
-    pub(super) fn version(&self, id: LinkId) -> Option<&Version> {
-        self.groups[id.0].version.as_ref()
+    /// The version of the group.
+    pub(super) fn version(&self, id: LinkId) -> &Named {
+        self.groups[id.0].version.as_ref().expect("a group is begun and kept in one step")
     }
 
     /// The birth of the group, if it is known yet.

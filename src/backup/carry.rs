@@ -1,0 +1,119 @@
+//! Taking over what an earlier backup of the source holds: single versions, and whole directories that cannot be read.
+
+use super::Result;
+use super::engine::Engine;
+use super::group::{Born, Group, Version};
+use crate::format::record::{Content, Place, Status};
+use crate::format::table::Extent;
+use crate::index::PackOf;
+use crate::overlay::{Layer, Node, Pair};
+
+impl Engine<'_> {
+    /// The version that `node` of the previous point holds, with its places counted in the new catalog's packs.
+    pub(super) fn carry(&mut self, node: &Node) -> Result<Version> {
+        let record = *node.entry.record();
+        let content = match record.content {
+            Content::One(place) => Content::One(self.carry_place(node.layer, place)),
+            Content::Many { first, count } => {
+                let catalog = std::sync::Arc::clone(self.previous().catalog(node.layer));
+                let mut extents = Vec::new();
+                catalog.extents(first, count, 0, |extent| {
+                    extents.push(*extent);
+                    true
+                })?;
+                for extent in &mut extents {
+                    extent.place = self.carry_place(node.layer, extent.place);
+                }
+                self.list_extents(&extents)?
+            }
+            other => other,
+        };
+        Ok(Version {
+            meta: record.meta,
+            flags: record.flags,
+            ctime: record.ctime,
+            ino: record.ino,
+            born: Born::Earlier(record.birth),
+            data_bytes: record.data_bytes,
+            content,
+            inline: node.entry.inline().to_vec(),
+            xattrs: node.entry.xattrs().to_vec(),
+        })
+    }
+
+    /// Enters extents in the catalog.
+    pub(super) fn list_extents(&mut self, extents: &[Extent]) -> Result<Content> {
+        let count = u32::try_from(extents.len()).expect("a file has fewer than 2^32 extents");
+        let first = match &mut self.writer {
+            Some(writer) => writer.push_extents(extents)?,
+            None => 0,
+        };
+        Ok(Content::Many { first, count })
+    }
+
+    /// A place of the previous point, counted in the new catalog's packs.
+    pub(super) fn carry_place(&mut self, layer: Layer, place: Place) -> Place {
+        let pack = self.previous().catalog(layer).packs()[place.pack as usize];
+        Place { pack: self.chunks.packs.row(PackOf::Stored(pack)), ..place }
+    }
+
+    /// Lists below `group` what the previous point shows in a directory that could not be read: it is neither deleted nor unchanged.
+    pub(super) fn carry_pair(&mut self, group: &mut Group, pair: &Pair) -> Result<()> {
+        let base = pair.base.as_ref().filter(|_| self.is_differential());
+        let Some(node) = pair.seen() else {
+            if let Some(base) = base {
+                group.push_whiteout(base.name(), &base.record().meta, base.number());
+            }
+            return Ok(());
+        };
+        self.count_carried(&node)?;
+        if self.is_differential() && node.layer == Layer::Full {
+            return Ok(());
+        }
+        let base = base.filter(|base| base.record().meta.kind == node.entry.record().meta.kind);
+        let version = self.carry(&node)?;
+        let status = match (node.entry.record().status, base) {
+            (Status::Unread, _) => Status::Unread,
+            (_, None) => Status::New,
+            (status @ Status::Unchanged, Some(_)) if self.is_differential() => status,
+            (_, Some(_)) => Status::Updated,
+        };
+        let slot = group.push(pair.name(), &version, status, base.map(crate::catalog::Entry::number));
+        if node.is_directory() {
+            let children = self.carry_directory(&node)?;
+            group.set_children(slot, children);
+        }
+        Ok(())
+    }
+
+    /// Writes the listing of a directory of the previous point, as it is, and of all below it; answers its row.
+    pub(super) fn carry_directory(&mut self, node: &Node) -> Result<u32> {
+        let mut group = Group::default();
+        let tree = self.previous().clone();
+        let mut pairs = tree.entries(tree.directory(node)?);
+        while let Some(pair) = pairs.next_pair()? {
+            self.carry_pair(&mut group, &pair)?;
+        }
+        self.write_group(group)
+    }
+
+    /// Counts an entry that is taken over unseen, and all below it where nothing else will.
+    fn count_carried(&mut self, node: &Node) -> Result<()> {
+        self.count_entry(&node.entry.record().meta);
+        self.has_xattrs |= !node.entry.xattrs().is_empty();
+        if node.is_directory() && self.is_differential() && node.layer == Layer::Full {
+            let tree = self.previous().clone();
+            let mut waiting = vec![tree.directory(node)?];
+            while let Some(directory) = waiting.pop() {
+                let mut nodes = tree.entries(directory);
+                while let Some(node) = nodes.next_node()? {
+                    self.count_entry(&node.entry.record().meta);
+                    if node.is_directory() {
+                        waiting.push(tree.directory(&node)?);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}

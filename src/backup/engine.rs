@@ -1,0 +1,450 @@
+//! The comparison of a source with the previous point, directory by directory, in one pass over both.
+//!
+//! The walk brings listings in preorder; the previous point's entries are merged in as streams. A directory's own listing is written
+//! when all below it is done: only then is it known whether a differential must list the way there.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::chunks::ChunkStore;
+use super::content::ContentReader;
+use super::group::{Born, Group, Slot, Version};
+use super::links::Links;
+use super::{BackupError, Choice, Notice, Progress, Result, version};
+use crate::catalog::{CatalogWriter, Entry};
+use crate::format::record::{Content, Flags, Status, encode_xattrs};
+use crate::format::table::Children;
+use crate::format::{Counts, Kind, Meta, Number, Stat};
+use crate::index::ShortId;
+use crate::overlay::{Directory, Layer, Node, OverlayCursor, Pair, PointTree};
+use crate::repository::Reader;
+use crate::source::{Descend, Found, Listing, OpenDir, xattr};
+
+/// Settings of a comparison that do not change while it runs.
+pub(super) struct Settings {
+    pub(super) number: Number,
+    pub(super) choice: Choice,
+    /// Read every file, whatever its stat says.
+    pub(super) checksum: bool,
+}
+
+/// One backup of one source under way.
+pub(super) struct Engine<'a> {
+    pub(super) settings: Settings,
+    pub(super) reader: &'a Reader,
+    /// The newest point of the source: for a differential it stands on the same base.
+    pub(super) previous: Option<PointTree>,
+    /// None in a dry run.
+    pub(super) writer: Option<CatalogWriter>,
+    pub(super) chunks: ChunkStore<'a>,
+    pub(super) content: ContentReader,
+    pub(super) links: Links,
+    pub(super) counts: Counts,
+    pub(super) has_xattrs: bool,
+    /// Whether the source differs from the previous point.
+    pub(super) has_changed: bool,
+    /// Fingerprints under which records were found unchanged after all.
+    pub(super) settled: Vec<(Number, u32, ShortId)>,
+    pub(super) is_settled: Box<dyn Fn(Number, u32) -> Option<ShortId> + 'a>,
+    pub(super) progress: &'a Progress,
+    pub(super) notify: &'a dyn Fn(Notice),
+    pub(super) cancel: &'a AtomicBool,
+    pub(super) chunk_ids: super::entry::ChunkIds,
+}
+
+/// What an entry is compared with.
+pub(super) struct Before {
+    /// What the previous point shows under the name.
+    pub(super) seen: Option<Node>,
+    /// What the base has under the name, if a differential is made.
+    pub(super) base: Option<Entry>,
+}
+
+impl Before {
+    /// The base's entry, if it is of this kind: then a listed entry continues it.
+    pub(super) fn base_of_kind(&self, kind: Kind) -> Option<&Entry> {
+        self.base.as_ref().filter(|base| base.record().meta.kind == kind)
+    }
+}
+
+/// A directory whose listing is under way, or whose subdirectories are.
+struct Frame {
+    group: Group,
+    /// Where its own record waits in the group above; none for the root.
+    slot: Option<Slot>,
+    below: std::vec::IntoIter<Below>,
+}
+
+/// A subdirectory whose listings are to come.
+struct Below {
+    slot: Slot,
+    before: Ground,
+}
+
+/// What the entries of a directory are compared with.
+#[derive(Clone, Copy, Default)]
+struct Ground {
+    directory: Directory,
+    /// The previous point does not show the directory: only the base has it.
+    is_hidden: bool,
+}
+
+/// The previous entries of one directory, read alongside its listing.
+struct Alongside {
+    cursor: Option<OverlayCursor>,
+    is_hidden: bool,
+    head: Option<Pair>,
+}
+
+impl Alongside {
+    fn new(tree: Option<&PointTree>, ground: Ground) -> Self {
+        Self { cursor: tree.map(|tree| tree.entries(ground.directory)), is_hidden: ground.is_hidden, head: None }
+    }
+
+    fn peek(&mut self) -> Result<Option<&Pair>> {
+        if self.head.is_none()
+            && let Some(cursor) = &mut self.cursor
+        {
+            self.head = cursor.next_pair()?;
+            if self.head.is_none() {
+                self.cursor = None;
+            }
+        }
+        Ok(self.head.as_ref())
+    }
+}
+
+impl Engine<'_> {
+    pub(super) const fn is_differential(&self) -> bool {
+        matches!(self.settings.choice, Choice::Differential { .. })
+    }
+
+    /// The previous point.
+    ///
+    /// # Panics
+    /// Where there is none: nodes of it exist only where it does.
+    pub(super) fn previous(&self) -> &PointTree {
+        self.previous.as_ref().expect("a node of the previous point was met")
+    }
+
+    /// Compares everything. `root` is the source's root directory; its record is the last of the catalog.
+    pub(super) fn run(&mut self, root: &Stat, dir: &OpenDir, listings: &mut dyn Iterator<Item = Listing>) -> Result<()> {
+        let mut root_group = Group::default();
+        let before = match &self.previous {
+            None => Before { seen: None, base: None },
+            Some(tree) => {
+                let seen = tree.root()?;
+                let base = self.is_differential().then(|| tree.catalog(Layer::Full).root()).transpose()?;
+                Before { seen: Some(seen), base }
+            }
+        };
+        let below = self.directory(&mut root_group, b"", root, dir, &before, true)?;
+        let mut stack: Vec<Frame> = Vec::new();
+        let slot = below.slot;
+        let mut next = Some(below);
+        loop {
+            while let Some(below) = next.take() {
+                let frame = self.list(below, &mut stack, &mut root_group, listings)?;
+                stack.push(frame);
+                next = stack.last_mut().and_then(|frame| frame.below.next());
+            }
+            let Some(frame) = stack.pop() else { break };
+            let (parent, is_root) = match stack.last_mut() {
+                Some(above) => (&mut above.group, false),
+                None => (&mut root_group, true),
+            };
+            let slot = frame.slot.unwrap_or(slot);
+            // The root is always written, and so is a directory that leads to something.
+            if is_root || !parent.is_passage(slot) || !frame.group.is_empty() {
+                let row = self.write_group(frame.group)?;
+                parent.set_children(slot, row);
+            }
+            next = stack.last_mut().and_then(|frame| frame.below.next());
+        }
+        self.write_records(root_group).map(drop)
+    }
+
+    /// Merges the listings of one directory with what was there before.
+    fn list(
+        &mut self,
+        Below { slot, before: ground }: Below,
+        stack: &mut [Frame],
+        root_group: &mut Group,
+        listings: &mut dyn Iterator<Item = Listing>,
+    ) -> Result<Frame> {
+        let mut group = Group::default();
+        let mut below = Vec::new();
+        let mut before = Alongside::new(self.previous.as_ref(), ground);
+        loop {
+            if self.cancel.load(Ordering::Relaxed) {
+                return Err(BackupError::Cancelled);
+            }
+            let Some(mut listing) = listings.next() else { return Err(BackupError::Cancelled) };
+            for found in &listing.entries {
+                let name = listing.name(found);
+                let pair = self.before(name, &mut before, &mut group, listing.is_partial)?;
+                self.progress.entry();
+                if let Some(next) = self.entry(&mut group, &listing, found, name, &pair)? {
+                    below.push(next);
+                }
+            }
+            if !listing.last {
+                continue;
+            }
+            while before.peek()?.is_some() {
+                self.absent(&mut before, &mut group, listing.is_partial)?;
+            }
+            if let Some(error) = listing.error.take() {
+                let parent = stack.last_mut().map_or(root_group, |frame| &mut frame.group);
+                parent.mark_unread(slot);
+                self.unread(listing.dir.path(), error);
+            }
+            return Ok(Frame { group, slot: Some(slot), below: below.into_iter() });
+        }
+    }
+
+    /// What there was under `name`; what sorts before it is gone from the source.
+    fn before(&mut self, name: &[u8], before: &mut Alongside, group: &mut Group, is_partial: bool) -> Result<Before> {
+        loop {
+            let order = before.peek()?.map(|pair| pair.name().cmp(name));
+            match order {
+                Some(std::cmp::Ordering::Less) => self.absent(before, group, is_partial)?,
+                Some(std::cmp::Ordering::Equal) => {
+                    let pair = before.head.take();
+                    let seen = pair.as_ref().and_then(Pair::seen).filter(|_| !before.is_hidden);
+                    let base = pair.and_then(|pair| pair.base).filter(|_| self.is_differential());
+                    return Ok(Before { seen, base });
+                }
+                _ => return Ok(Before { seen: None, base: None }),
+            }
+        }
+    }
+
+    /// Deals with a name that the source no longer has, or that a broken listing does not show.
+    fn absent(&mut self, before: &mut Alongside, group: &mut Group, is_partial: bool) -> Result<()> {
+        let Some(pair) = before.head.take() else { return Ok(()) };
+        if is_partial && !before.is_hidden {
+            return self.carry_pair(group, &pair);
+        }
+        self.has_changed |= pair.seen().is_some() && !before.is_hidden;
+        if let Some(base) = pair.base.filter(|_| self.is_differential()) {
+            group.push_whiteout(base.name(), &base.record().meta, base.number());
+            self.counts.deleted += 1;
+        }
+        Ok(())
+    }
+
+    /// Deals with one entry of the source; answers a directory whose listings are to come.
+    fn entry(
+        &mut self,
+        group: &mut Group,
+        listing: &Listing,
+        found: &Found,
+        name: &[u8],
+        before: &Before,
+    ) -> Result<Option<Below>> {
+        let stat = match &found.stat {
+            Ok(stat) => *stat,
+            Err(errno) if found.descend == Descend::Mount => return self.left_out_unseen(group, listing, name, *errno),
+            Err(errno) => {
+                self.unread(listing.dir.path_of(name), (*errno).into());
+                self.list_unread(group, name, None, before)?;
+                return Ok(None);
+            }
+        };
+        if stat.meta.kind != Kind::Directory {
+            self.leaf(group, &listing.dir, name, &stat, before)?;
+            return Ok(None);
+        }
+        let below = self.directory(group, name, &stat, &listing.dir, before, false)?;
+        if found.descend == Descend::Yes {
+            return Ok(Some(below));
+        }
+        (self.notify)(Notice::LeftOut { path: listing.dir.path_of(name), why: found.descend });
+        self.leave_empty(group, below)?;
+        Ok(None)
+    }
+
+    /// Lists a directory that is recorded empty: what earlier backups had in it is gone.
+    fn leave_empty(&mut self, group: &mut Group, below: Below) -> Result<()> {
+        let mut before = Alongside::new(self.previous.as_ref(), below.before);
+        let mut inside = Group::default();
+        while before.peek()?.is_some() {
+            self.absent(&mut before, &mut inside, false)?;
+        }
+        if !group.is_passage(below.slot) || !inside.is_empty() {
+            let row = self.write_group(inside)?;
+            group.set_children(below.slot, row);
+        }
+        Ok(())
+    }
+
+    /// Lists a mount point that does not even answer `stat`, as an empty directory.
+    fn left_out_unseen(
+        &mut self,
+        group: &mut Group,
+        listing: &Listing,
+        name: &[u8],
+        errno: rustix::io::Errno,
+    ) -> Result<Option<Below>> {
+        let meta = Meta {
+            kind: Kind::Directory,
+            mode: 0o755,
+            uid: 0,
+            gid: 0,
+            nlink: 1,
+            rdev: 0,
+            size: 0,
+            mtime: crate::format::Timestamp::default(),
+        };
+        self.unread(listing.dir.path_of(name), errno.into());
+        self.count_entry(&meta);
+        let version = Version::bare(meta, Flags::LEFT_OUT);
+        let slot = group.push(name, &version, Status::Unread, None);
+        let row = self.write_group(Group::default())?;
+        group.set_children(slot, row);
+        Ok(None)
+    }
+
+    /// Compares a directory itself, and lists it: for good if it differs, as a passage if it does not.
+    fn directory(
+        &mut self,
+        group: &mut Group,
+        name: &[u8],
+        stat: &Stat,
+        dir: &OpenDir,
+        before: &Before,
+        is_root: bool,
+    ) -> Result<Below> {
+        let base = before.base_of_kind(Kind::Directory);
+        let seen = before.seen.as_ref().filter(|seen| seen.is_directory());
+        self.count_entry(&stat.meta);
+        let unchanged = |entry: &Entry| version::is_unchanged(stat, entry.record());
+        let mut xattrs = None;
+        let mut is_version = |engine: &mut Self, entry: &Entry| -> bool {
+            if unchanged(entry) {
+                return true;
+            }
+            let xattrs = xattrs.get_or_insert_with(|| engine.directory_xattrs(dir, name, is_root));
+            version::is_same_meta(&stat.meta, &entry.record().meta) && xattrs == entry.xattrs()
+        };
+        let is_previous = seen.is_some_and(|seen| is_version(self, &seen.entry));
+        let is_base = match (base, seen) {
+            // One and the same entry is compared once.
+            (Some(_), Some(seen)) if is_previous && seen.layer == Layer::Full => true,
+            (Some(base), _) => is_version(self, base),
+            (None, _) => false,
+        };
+        let was_unread = seen.is_some_and(|seen| seen.entry.record().status == Status::Unread);
+        self.has_changed |= !is_previous || was_unread;
+        let kept = if is_previous { seen.map(|seen| &seen.entry) } else { base.filter(|_| is_base) };
+        let xattrs = match (kept, xattrs) {
+            (Some(entry), _) => entry.xattrs().to_vec(),
+            (None, Some(xattrs)) => xattrs,
+            (None, None) => self.directory_xattrs(dir, name, is_root),
+        };
+        self.has_xattrs |= !xattrs.is_empty();
+        let version = Version {
+            meta: Meta { nlink: 1, ..stat.meta },
+            ctime: stat.ctime,
+            ino: stat.ino,
+            xattrs,
+            content: Content::Children(0),
+            ..Version::bare(stat.meta, Flags::default())
+        };
+        let status = match base {
+            Some(_) if is_base => Status::Unchanged,
+            Some(_) => Status::Updated,
+            None => Status::New,
+        };
+        let slot = group.push(name, &version, status, base.map(Entry::number));
+        match status {
+            Status::New => self.counts.new += 1,
+            Status::Updated => self.counts.updated += 1,
+            _ => group.make_passage(slot),
+        }
+        let ground = match (seen, base, &self.previous) {
+            (Some(seen), _, Some(tree)) => Ground { directory: tree.directory(seen)?, is_hidden: false },
+            (None, Some(base), Some(tree)) => {
+                let base = Node { layer: Layer::Full, entry: base.clone() };
+                Ground { directory: tree.directory(&base)?, is_hidden: true }
+            }
+            _ => Ground::default(),
+        };
+        Ok(Below { slot, before: ground })
+    }
+
+    fn directory_xattrs(&self, dir: &OpenDir, name: &[u8], is_root: bool) -> Vec<u8> {
+        let read = dir.fd().map_err(std::io::Error::from).and_then(|fd| {
+            if is_root { xattr::xattrs_of(fd) } else { xattr::xattrs_at(fd, name) }
+        });
+        self.xattrs_or_say(read, || if is_root { dir.path() } else { dir.path_of(name) })
+    }
+
+    /// Encodes attributes that were read; where they could not be, says so.
+    pub(super) fn xattrs_or_say(
+        &self,
+        read: std::io::Result<xattr::Xattrs>,
+        path: impl FnOnce() -> std::path::PathBuf,
+    ) -> Vec<u8> {
+        match read {
+            Ok(found) => encode_xattrs(found.iter().map(|(name, value)| (name.as_slice(), value.as_slice()))),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => {
+                let text = format!("cannot read the extended attributes of {}: {error}", path().display());
+                (self.notify)(Notice::Problem(text));
+                Vec::new()
+            }
+        }
+    }
+
+    /// Counts an entry that can be seen at the new point.
+    pub(super) fn count_entry(&mut self, meta: &Meta) {
+        match meta.kind {
+            Kind::Directory => self.counts.directories += 1,
+            Kind::File => {
+                self.counts.files += 1;
+                self.counts.bytes += meta.size;
+            }
+            _ => self.counts.others += 1,
+        }
+    }
+
+    /// Counts and reports something that could not be read.
+    pub(super) fn unread(&mut self, path: std::path::PathBuf, error: std::io::Error) {
+        self.counts.unread += 1;
+        (self.notify)(Notice::Unread { path, error });
+    }
+
+    /// Writes the records of a directory's listing and its row of the directory table; answers the row.
+    pub(super) fn write_group(&mut self, group: Group) -> Result<u32> {
+        let children = self.write_records(group)?;
+        match &mut self.writer {
+            Some(writer) => Ok(writer.push_directory(children)?),
+            None => Ok(0),
+        }
+    }
+
+    fn write_records(&mut self, group: Group) -> Result<Children> {
+        match &mut self.writer {
+            Some(writer) => Ok(group.write(self.settings.number, &mut self.links, writer)?),
+            None => Ok(Children::default()),
+        }
+    }
+}
+
+impl Version {
+    /// A new version with no content and no attributes.
+    pub(super) fn bare(meta: Meta, flags: Flags) -> Self {
+        Self {
+            meta,
+            flags,
+            ctime: crate::format::Timestamp::default(),
+            ino: 0,
+            born: Born::Here,
+            data_bytes: 0,
+            content: Content::None,
+            inline: Vec::new(),
+            xattrs: Vec::new(),
+        }
+    }
+}

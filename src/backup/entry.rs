@@ -1,0 +1,446 @@
+//! One entry that is no directory: unchanged, another version, a further name, or not to be read.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use lru::LruCache;
+
+use super::content::{ContentError, Fresh};
+use super::engine::{Before, Engine};
+use super::group::{Born, Group, Version};
+use super::links::{LinkId, Named};
+use super::{Notice, Result, version};
+use crate::catalog::Entry;
+use crate::format::catalog::PackRef;
+use crate::format::pack::{ChunkId, PackId};
+use crate::format::record::{Content, Flags, Status};
+use crate::format::table::{Chunk, Extent};
+use crate::format::{Kind, Meta, Stat, Timestamp};
+use crate::overlay::{Layer, Node};
+use crate::pack::BlockReader;
+use crate::source::{OpenDir, OpenError, is_settled, open_file, read_link, stat, xattr};
+
+/// How often a file is read that changes while it is read.
+const ATTEMPTS: u32 = 3;
+
+/// An entry as it was just read.
+struct FreshLeaf {
+    /// Taken before reading.
+    stat: Stat,
+    taken_at: Timestamp,
+    xattrs: Vec<u8>,
+    content: Fresh,
+    is_torn: bool,
+}
+
+/// What reading an entry came to.
+enum Read {
+    Fresh(Box<FreshLeaf>),
+    /// It was removed meanwhile.
+    Gone,
+    Failed(std::io::Error),
+}
+
+impl Engine<'_> {
+    /// Deals with an entry that is no directory.
+    pub(super) fn leaf(
+        &mut self,
+        group: &mut Group,
+        dir: &OpenDir,
+        name: &[u8],
+        stat: &Stat,
+        before: &Before,
+    ) -> Result<()> {
+        if stat.meta.nlink > 1
+            && let Some(link) = self.links.find(stat)
+        {
+            return self.further_name(group, name, link, before);
+        }
+        let candidates = candidates(before, stat.meta.kind);
+        for candidate in candidates.iter().flatten() {
+            if self.is_unchanged(stat, candidate) {
+                return self.adopt(group, name, stat, before, candidate, Flags::default());
+            }
+        }
+        match self.read_leaf(dir, name, *stat)? {
+            Read::Fresh(fresh) => {
+                // What was replaced while it was read may be of another kind than was listed.
+                let candidates = if fresh.stat.ino == stat.ino { candidates } else { self::candidates(before, fresh.stat.meta.kind) };
+                self.fresh(group, dir, name, &fresh, before, &candidates)
+            }
+            Read::Gone => {
+                self.has_changed |= before.seen.is_some();
+                if let Some(base) = &before.base {
+                    group.push_whiteout(name, &base.record().meta, base.number());
+                    self.counts.deleted += 1;
+                }
+                Ok(())
+            }
+            Read::Failed(error) => {
+                self.unread(dir.path_of(name), error);
+                self.list_unread(group, name, Some(stat), before)
+            }
+        }
+    }
+
+    /// Whether `stat`, or what the index remembers of it, proves that the entry is the version that `candidate` holds.
+    fn is_unchanged(&self, stat: &Stat, candidate: &Node) -> bool {
+        let record = candidate.entry.record();
+        if self.settings.checksum || record.status == Status::Unread || record.flags.has(Flags::NO_CONTENT) {
+            return false;
+        }
+        if version::is_unchanged(stat, record) {
+            return true;
+        }
+        version::is_same_meta(&stat.meta, &record.meta)
+            && (self.is_settled)(self.previous().catalog(candidate.layer).point().number, candidate.entry.number())
+                == Some(version::fingerprint(stat))
+    }
+
+    /// Takes over the version that `candidate` holds: unseen if it is the base's, else as a record of its own.
+    fn adopt(
+        &mut self,
+        group: &mut Group,
+        name: &[u8],
+        stat: &Stat,
+        before: &Before,
+        candidate: &Node,
+        flags: Flags,
+    ) -> Result<()> {
+        let record = candidate.entry.record();
+        self.has_changed |= before.seen.as_ref().is_none_or(|seen| {
+            !is_same_node(seen, candidate) || seen.entry.record().status == Status::Unread
+        });
+        self.count_entry(&record.meta);
+        self.has_xattrs |= !candidate.entry.xattrs().is_empty();
+        let mut link = None;
+        let mut is_free = true;
+        if stat.meta.nlink > 1 {
+            let (id, free) = self.links.begin(stat, Some(record.birth));
+            (link, is_free) = (Some(id), free);
+            self.has_changed |= !free;
+        }
+        if is_free && self.is_differential() && candidate.layer == Layer::Full && record.status != Status::Unread {
+            if let Some(id) = link {
+                self.links.keep(id, Named::Before(candidate.clone()));
+            }
+            return Ok(());
+        }
+        let mut version = self.carry(candidate)?;
+        version.flags = flags;
+        (version.ctime, version.ino) = (stat.ctime, stat.ino);
+        if let Some(id) = link {
+            version.born = Born::Linked(id);
+            self.links.keep(id, Named::Listed(version.clone()));
+        }
+        self.push(group, name, &version, before);
+        Ok(())
+    }
+
+    /// Lists a version as new or updated against the base.
+    fn push(&mut self, group: &mut Group, name: &[u8], version: &Version, before: &Before) {
+        let base = before.base_of_kind(version.meta.kind);
+        let status = if base.is_some() { Status::Updated } else { Status::New };
+        match status {
+            Status::New => self.counts.new += 1,
+            _ => self.counts.updated += 1,
+        }
+        group.push(name, version, status, base.map(Entry::number));
+    }
+
+    /// Deals with a further name of an inode that was met before.
+    fn further_name(&mut self, group: &mut Group, name: &[u8], link: LinkId, before: &Before) -> Result<()> {
+        let birth = self.links.birth(link);
+        let known = before.seen.as_ref().filter(|seen| birth == Some(seen.entry.record().birth) && !seen.is_directory());
+        let known = known.filter(|seen| seen.entry.record().status != Status::Unread);
+        self.has_changed |= known.is_none();
+        if let Some(known) = known.filter(|known| self.is_differential() && known.layer == Layer::Full) {
+            self.count_entry(&known.entry.record().meta);
+            self.has_xattrs |= !known.entry.xattrs().is_empty();
+            return Ok(());
+        }
+        let version = match self.links.version(link) {
+            Named::Listed(version) => version.clone(),
+            Named::Before(node) => {
+                let node = node.clone();
+                let version = Version { born: Born::Linked(link), ..self.carry(&node)? };
+                self.links.keep(link, Named::Listed(version.clone()));
+                version
+            }
+        };
+        self.count_entry(&version.meta);
+        self.has_xattrs |= !version.xattrs.is_empty();
+        self.push(group, name, &version, before);
+        Ok(())
+    }
+
+    /// Deals with an entry that was read: it may still be a version that is known.
+    fn fresh(
+        &mut self,
+        group: &mut Group,
+        dir: &OpenDir,
+        name: &[u8],
+        fresh: &FreshLeaf,
+        before: &Before,
+        candidates: &[Option<Node>; 2],
+    ) -> Result<()> {
+        let settled = !fresh.is_torn && is_settled(&fresh.stat, fresh.taken_at, dir.margin());
+        let mut flags = if settled { Flags::default() } else { Flags::RECHECK };
+        for candidate in candidates.iter().flatten() {
+            if self.is_same_version(fresh, candidate)? {
+                if settled {
+                    let number = self.previous().catalog(candidate.layer).point().number;
+                    self.settled.push((number, candidate.entry.number(), version::fingerprint(&fresh.stat)));
+                }
+                return self.adopt(group, name, &fresh.stat, before, candidate, flags);
+            }
+        }
+        if fresh.is_torn {
+            flags = flags.with(Flags::TORN);
+            self.counts.torn += 1;
+            (self.notify)(Notice::Torn { path: dir.path_of(name) });
+        }
+        self.has_changed = true;
+        let content = match fresh.content.extents.as_slice() {
+            _ if !fresh.content.inline.is_empty() => Content::Inline,
+            [] => Content::None,
+            [Extent { at: 0, len, place }] if u64::from(*len) == fresh.content.size => Content::One(*place),
+            extents => self.list_extents(extents)?,
+        };
+        let mut version = Version {
+            meta: fresh.meta(),
+            flags,
+            ctime: fresh.stat.ctime,
+            ino: fresh.stat.ino,
+            born: Born::Here,
+            data_bytes: fresh.content.data_bytes,
+            content,
+            inline: fresh.content.inline.clone(),
+            xattrs: fresh.xattrs.clone(),
+        };
+        if fresh.stat.meta.nlink > 1 {
+            let (id, _) = self.links.begin(&fresh.stat, None);
+            version.born = Born::Linked(id);
+            self.links.keep(id, Named::Listed(version.clone()));
+        }
+        self.count_entry(&version.meta);
+        self.has_xattrs |= !version.xattrs.is_empty();
+        self.push(group, name, &version, before);
+        Ok(())
+    }
+
+    /// Lists an entry that could not be read, with the newest version that the source's backups hold, if any.
+    pub(super) fn list_unread(
+        &mut self,
+        group: &mut Group,
+        name: &[u8],
+        stat: Option<&Stat>,
+        before: &Before,
+    ) -> Result<()> {
+        let Some(seen) = &before.seen else {
+            let meta = stat.map_or(UNKNOWN, |stat| stat.meta);
+            self.has_changed = true;
+            self.count_entry(&meta);
+            let version = Version::bare(meta, Flags::NO_CONTENT.with(Flags::RECHECK));
+            let base = before.base_of_kind(meta.kind).map(Entry::number);
+            group.push(name, &version, Status::Unread, base);
+            return Ok(());
+        };
+        self.has_changed |= seen.entry.record().status != Status::Unread;
+        let mut version = self.carry(seen)?;
+        version.flags = version.flags.with(Flags::RECHECK);
+        self.count_entry(&version.meta);
+        self.has_xattrs |= !version.xattrs.is_empty();
+        let base = before.base_of_kind(version.meta.kind).map(Entry::number);
+        let slot = group.push(name, &version, Status::Unread, base);
+        if seen.is_directory() {
+            let children = self.carry_directory(seen)?;
+            group.set_children(slot, children);
+        }
+        Ok(())
+    }
+
+    fn read_leaf(&mut self, dir: &OpenDir, name: &[u8], stat: Stat) -> Result<Read> {
+        if stat.meta.kind == Kind::File {
+            return self.read_file(dir, name, stat);
+        }
+        let taken_at = Timestamp::now();
+        let fd = match dir.fd() {
+            Ok(fd) => fd,
+            Err(errno) => return Ok(Read::Failed(errno.into())),
+        };
+        let mut content = Fresh::default();
+        if stat.meta.kind == Kind::Symlink {
+            match read_link(fd, name) {
+                Ok(target) => content.inline = target,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Read::Gone),
+                Err(error) => return Ok(Read::Failed(error)),
+            }
+        }
+        let xattrs = self.xattrs_or_say(xattr::xattrs_at(fd, name), || dir.path_of(name));
+        Ok(Read::Fresh(Box::new(FreshLeaf { stat, taken_at, xattrs, content, is_torn: false })))
+    }
+
+    /// Reads a file; once more if it changes meanwhile, and again, before what was read is taken for torn.
+    fn read_file(&mut self, dir: &OpenDir, name: &[u8], mut stat: Stat) -> Result<Read> {
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let taken_at = Timestamp::now();
+            let file = match open_file(dir, name, &stat) {
+                Ok(file) => file,
+                Err(OpenError::Vanished { .. }) => return Ok(Read::Gone),
+                Err(OpenError::Replaced { .. }) => match replaced(dir, name) {
+                    Ok(now) if attempt < ATTEMPTS && now.meta.kind == Kind::File => {
+                        stat = now;
+                        continue;
+                    }
+                    Ok(_) => return Ok(Read::Failed(std::io::Error::other("it was replaced while it was read"))),
+                    Err(read) => return Ok(read),
+                },
+                Err(OpenError::Refused { source, .. }) => return Ok(Read::Failed(source)),
+            };
+            let xattrs = self.xattrs_or_say(xattr::xattrs_of(&file), || dir.path_of(name));
+            let before = *file.stat();
+            let content = match self.content.read(&file, &mut self.chunks, self.progress) {
+                Ok(content) => content,
+                Err(ContentError::Source(error)) => return Ok(Read::Failed(error)),
+                Err(ContentError::Store(error)) => return Err(error),
+            };
+            self.counts.read_bytes += content.data_bytes;
+            let is_torn = match file.settled(&before) {
+                Ok(None) => false,
+                Ok(Some(now)) if attempt < ATTEMPTS => {
+                    stat = now;
+                    continue;
+                }
+                Ok(Some(_)) => true,
+                Err(error) => return Ok(Read::Failed(error)),
+            };
+            return Ok(Read::Fresh(Box::new(FreshLeaf { stat: before, taken_at, xattrs, content, is_torn })));
+        }
+    }
+
+    /// Whether what was read is the version that `candidate` holds.
+    fn is_same_version(&mut self, fresh: &FreshLeaf, candidate: &Node) -> Result<bool> {
+        let entry = &candidate.entry;
+        let record = entry.record();
+        if record.flags.has(Flags::NO_CONTENT)
+            || !version::is_same_meta(&fresh.meta(), &record.meta)
+            || fresh.xattrs != entry.xattrs()
+            || fresh.content.data_bytes != record.data_bytes && record.meta.kind == Kind::File
+        {
+            return Ok(false);
+        }
+        let catalog = Arc::clone(self.previous().catalog(candidate.layer));
+        let extents = match record.content {
+            Content::None => return Ok(fresh.content.inline.is_empty() && fresh.content.chunks.is_empty()),
+            Content::Inline => return Ok(fresh.content.inline == entry.inline()),
+            Content::Children(_) => return Ok(false),
+            Content::One(place) => {
+                let len = u32::try_from(record.meta.size).unwrap_or(u32::MAX);
+                vec![Extent { at: 0, len, place }]
+            }
+            Content::Many { first, count } => {
+                let mut extents = Vec::new();
+                catalog.extents(first, count, 0, |extent| {
+                    extents.push(*extent);
+                    true
+                })?;
+                extents
+            }
+        };
+        let is_same_place = extents.len() == fresh.content.extents.len()
+            && extents.iter().zip(&fresh.content.extents).all(|(before, now)| {
+                let place = self.carry_place(candidate.layer, before.place);
+                Extent { place, ..*before } == *now
+            });
+        Ok(is_same_place || self.chunk_ids.are(&fresh.content.chunks, &extents, catalog.packs(), self.reader.blocks()))
+    }
+}
+
+impl FreshLeaf {
+    fn meta(&self) -> Meta {
+        let size = if self.stat.meta.kind == Kind::File { self.content.size } else { 0 };
+        Meta { size, ..self.stat.meta }
+    }
+}
+
+/// What is said of an entry that was never seen by anybody.
+const UNKNOWN: Meta = Meta {
+    kind: Kind::File,
+    mode: 0,
+    uid: 0,
+    gid: 0,
+    nlink: 1,
+    rdev: 0,
+    size: 0,
+    mtime: Timestamp::new(0, 0),
+};
+
+/// The versions that an entry of this kind may turn out to be: the previous point's first, then the base's if it is another.
+fn candidates(before: &Before, kind: Kind) -> [Option<Node>; 2] {
+    let seen = before.seen.clone().filter(|seen| seen.entry.record().meta.kind == kind);
+    let base = before.base_of_kind(kind).map(|base| Node { layer: Layer::Full, entry: base.clone() });
+    let base = base.filter(|base| seen.as_ref().is_none_or(|seen| !is_same_node(seen, base)));
+    [seen, base]
+}
+
+/// The stat of what has taken an entry's place.
+fn replaced(dir: &OpenDir, name: &[u8]) -> std::result::Result<Stat, Read> {
+    let now = dir.fd().and_then(|fd| stat::stat_at(fd, name));
+    now.map_err(|errno| if errno == rustix::io::Errno::NOENT { Read::Gone } else { Read::Failed(errno.into()) })
+}
+
+fn is_same_node(one: &Node, other: &Node) -> bool {
+    one.layer == other.layer && one.entry.number() == other.entry.number()
+}
+
+/// The ids of the chunks in some packs, for comparing content that lies in two places.
+pub(super) struct ChunkIds {
+    tables: LruCache<PackId, Arc<Vec<(ChunkId, Chunk)>>>,
+}
+
+impl ChunkIds {
+    pub(super) fn new() -> Self {
+        Self { tables: LruCache::new(const { NonZeroUsize::new(8).expect("8 is not zero") }) }
+    }
+
+    /// Whether `extents` hold exactly these chunks. Packs whose table cannot be read hold none: the content is stored anew.
+    fn are(
+        &mut self,
+        chunks: &[(u64, u32, ChunkId)],
+        extents: &[Extent],
+        packs: &[PackRef],
+        blocks: &BlockReader,
+    ) -> bool {
+        let mut chunks = chunks.iter();
+        for extent in extents {
+            let Some(pack) = packs.get(extent.place.pack as usize) else { return false };
+            let Some(table) = self.table(*pack, blocks) else { return false };
+            let key = (extent.place.block, extent.place.offset);
+            let Ok(mut row) = table.binary_search_by_key(&key, |(_, chunk)| (chunk.block, chunk.offset)) else {
+                return false;
+            };
+            let mut at = extent.at;
+            while at < extent.end() {
+                let (Some((id, chunk)), Some(fresh)) = (table.get(row), chunks.next()) else { return false };
+                if chunk.block != extent.place.block || *fresh != (at, chunk.len, *id) {
+                    return false;
+                }
+                at += u64::from(chunk.len);
+                row += 1;
+            }
+        }
+        chunks.next().is_none()
+    }
+
+    fn table(&mut self, pack: PackRef, blocks: &BlockReader) -> Option<Arc<Vec<(ChunkId, Chunk)>>> {
+        if let Some(table) = self.tables.get(&pack.id) {
+            return Some(Arc::clone(table));
+        }
+        let table = Arc::new(blocks.pack(pack).and_then(|open| open.chunks()).ok()?);
+        self.tables.put(pack.id, Arc::clone(&table));
+        Some(table)
+    }
+}

@@ -1,0 +1,86 @@
+//! Making a point in time out of a source.
+//!
+//! Owns the comparison of a source with earlier backups and the decision what is read and listed. Refuses to know how bytes are laid
+//! out or files opened. Invariant: nothing is visible until the catalog is renamed, and by then every pack that it refers to is durable.
+
+mod carry;
+mod chunks;
+mod commit;
+mod content;
+mod engine;
+mod entry;
+mod group;
+mod links;
+pub mod mode;
+mod pack_table;
+mod prepare;
+mod report;
+mod run;
+mod stdin;
+pub mod version;
+
+use std::path::PathBuf;
+
+pub use mode::{Choice, Decision, Mode, Reason};
+pub use report::{Notice, Progress};
+pub use run::{Done, Made, Options, Outcome, Subject, back_up};
+
+use crate::catalog::CatalogError;
+use crate::format::pack::PackId;
+use crate::index::IndexError;
+use crate::pack::PackError;
+use crate::repository::RepositoryError;
+use crate::repository::tags::TagError;
+use crate::source::StartError;
+use crate::storage::StorageError;
+
+/// Why no point was made.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// The source cannot be walked.
+    #[error(transparent)]
+    Source(#[from] StartError),
+    /// Standard input cannot be read.
+    #[error("cannot read standard input")]
+    Stdin(#[source] std::io::Error),
+    /// The store as a whole.
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
+    /// A catalog cannot be read or written.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// A pack cannot be written.
+    #[error(transparent)]
+    Pack(#[from] PackError),
+    /// The index can neither be used nor made anew.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// A file of the store.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// A tag stands elsewhere.
+    #[error(transparent)]
+    Tag(#[from] TagError),
+    /// The name belongs to another source.
+    #[error("the name {name} belongs to the source {}, not to {}", known.display(), given.display())]
+    SourceElsewhere {
+        /// The name.
+        name: String,
+        /// What it names.
+        known: PathBuf,
+        /// What it was to name.
+        given: PathBuf,
+    },
+    /// A pack that the new catalog refers to is gone.
+    #[error("pack {pack} is gone or has changed its length; nothing was committed")]
+    PackGone {
+        /// The pack.
+        pack: PackId,
+    },
+    /// The backup was told to stop.
+    #[error("the backup was stopped; nothing was committed")]
+    Cancelled,
+}
+
+/// The result of backing up.
+pub type Result<T> = std::result::Result<T, BackupError>;

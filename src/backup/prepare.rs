@@ -1,0 +1,181 @@
+//! The index, opened and checked against the packs that are really there, on a thread of its own while the walk begins.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::thread::JoinHandle;
+
+use super::{Notice, Result};
+use crate::format::catalog::PackRef;
+use crate::format::layout;
+use crate::format::pack::PackId;
+use crate::index::{ChunkTable, Index, Location, PackOf};
+use crate::pack::Pack;
+use crate::repository::Store;
+use crate::storage::Storage;
+
+/// The index and the packs that may be referred to.
+pub(crate) struct Prepared {
+    index: Option<Index>,
+    listed: BTreeMap<PackId, u64>,
+    pub(crate) notices: Vec<Notice>,
+    storage: Storage,
+}
+
+/// The packs of a store, by name, with the lengths of their files.
+pub(crate) fn list_packs(storage: &Storage) -> Result<BTreeMap<PackId, u64>> {
+    let mut listed = BTreeMap::new();
+    for directory in storage.list_dirs(layout::PACKS)? {
+        for (name, len) in storage.list(&format!("{}/{directory}", layout::PACKS))? {
+            if let Some(id) = layout::pack_id(&directory, &name) {
+                listed.insert(id, len);
+            }
+        }
+    }
+    Ok(listed)
+}
+
+/// Begins to prepare. Only the holder of the writer lock may: sled has one owner.
+pub(crate) fn begin(store: &Store) -> Result<JoinHandle<Result<Prepared>>> {
+    let store = store.clone();
+    let start = std::thread::Builder::new().name("index".to_owned()).spawn(move || prepare(&store));
+    start.map_err(|error| crate::pack::PackError::Thread(error).into())
+}
+
+/// What [`begin`] prepared.
+pub(crate) fn join(thread: JoinHandle<Result<Prepared>>) -> Result<Prepared> {
+    match thread.join() {
+        Ok(prepared) => prepared,
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+/// Opens the index and sets it right.
+pub(crate) fn prepare(store: &Store) -> Result<Prepared> {
+    let path = store.path().join(layout::INDEX);
+    let listed = list_packs(store.storage())?;
+    let existed = path.join("db").exists();
+    let opened = Index::open(&path).and_then(|index| index.packs().map(|packs| (index, packs)));
+    let mut prepared = match opened {
+        Ok((index, known)) => {
+            let mut prepared = Prepared { index: Some(index), listed, notices: Vec::new(), storage: store.storage().clone() };
+            prepared.mend(&known, existed)?;
+            prepared
+        }
+        Err(error) => Prepared::rebuild(store.storage(), path, listed, &chain(&error))?,
+    };
+    prepared.notices.retain(|notice| !matches!(notice, Notice::IndexRebuilt { packs: 0, .. } if !existed));
+    Ok(prepared)
+}
+
+impl Prepared {
+    /// The index.
+    pub(crate) fn index(&self) -> &Index {
+        self.index.as_ref().expect("it is away only while it is made anew")
+    }
+
+    /// Sets a damaged index aside and fills a new one from the packs.
+    pub(crate) fn rebuild(
+        storage: &Storage,
+        path: PathBuf,
+        listed: BTreeMap<PackId, u64>,
+        reason: &str,
+    ) -> Result<Self> {
+        Index::set_aside(&path)?;
+        let index = Index::open(&path)?;
+        let mut prepared = Self { index: Some(index), listed, notices: Vec::new(), storage: storage.clone() };
+        let all: Vec<PackRef> = prepared.listed.iter().map(|(id, len)| PackRef { id: *id, file_len: *len }).collect();
+        let packs = prepared.enter(&all)?;
+        prepared.notices.push(Notice::IndexRebuilt { reason: reason.to_owned(), packs });
+        Ok(prepared)
+    }
+
+    /// Enters listed packs that the index lacks, and drops those that are gone or have another length.
+    fn mend(&mut self, known: &[PackRef], existed: bool) -> Result<()> {
+        let mut missing = self.listed.clone();
+        let mut dropped = 0;
+        for pack in known {
+            if missing.get(&pack.id) == Some(&pack.file_len) {
+                missing.remove(&pack.id);
+            } else {
+                self.index().drop_pack(&pack.id)?;
+                dropped += 1;
+            }
+        }
+        let missing: Vec<PackRef> = missing.into_iter().map(|(id, file_len)| PackRef { id, file_len }).collect();
+        let added = self.enter(&missing)?;
+        if known.is_empty() && !missing.is_empty() {
+            let reason = if existed { "it was empty" } else { "there was none" };
+            self.notices.push(Notice::IndexRebuilt { reason: reason.to_owned(), packs: added });
+        } else if added + dropped > 0 {
+            self.notices.push(Notice::IndexMended { added, dropped });
+        }
+        Ok(())
+    }
+
+    /// Reads packs and enters them. A damaged pack is said and left out: nothing will be deduplicated against it.
+    fn enter(&mut self, packs: &[PackRef]) -> Result<usize> {
+        let mut entered = 0;
+        for pack in packs {
+            let read = Pack::open(&self.storage, *pack).and_then(|open| Ok((open.family(), open.chunks()?)));
+            match read {
+                Ok((family, chunks)) => {
+                    self.index().add(*pack, family, &chunks)?;
+                    entered += 1;
+                }
+                Err(error) => {
+                    self.listed.remove(&pack.id);
+                    self.notices.push(Notice::Problem(chain(&error)));
+                }
+            }
+        }
+        if entered > 0 {
+            self.index().flush()?;
+        }
+        Ok(entered)
+    }
+
+    /// The chunks of a family that lie in packs that are there. An index that turns out to be damaged is made anew.
+    pub(crate) fn chunk_table(&mut self, family: u32) -> Result<ChunkTable> {
+        let mut table = ChunkTable::default();
+        if let Err(error) = self.fill(family, &mut table) {
+            let path = self.index().path().to_owned();
+            // sled holds its files until it is dropped.
+            self.index = None;
+            let listed = std::mem::take(&mut self.listed);
+            let mut rebuilt = Self::rebuild(&self.storage, path, listed, &chain(&error))?;
+            self.notices.append(&mut rebuilt.notices);
+            (self.index, self.listed) = (rebuilt.index.take(), std::mem::take(&mut rebuilt.listed));
+            table = ChunkTable::default();
+            self.fill(family, &mut table)?;
+        }
+        Ok(table)
+    }
+
+    fn fill(&self, family: u32, table: &mut ChunkTable) -> crate::index::Result<()> {
+        self.index().for_each(|indexed| {
+            let is_there = self.listed.get(&indexed.pack.id) == Some(&indexed.pack.file_len);
+            if indexed.family != family || !is_there {
+                return;
+            }
+            let pack = table.add_pack(PackOf::Stored(indexed.pack));
+            for (id, chunk) in indexed.chunks {
+                table.insert(id, Location { pack, block: chunk.block, offset: chunk.offset });
+            }
+        })
+    }
+}
+
+/// An error and its causes in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.ends_with(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
+        cause = error.source();
+    }
+    text
+}
