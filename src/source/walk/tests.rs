@@ -420,6 +420,69 @@ fn root_only_stays_open_when_the_walk_is_done() {
     assert_eq!(open_below(&root), 1);
 }
 
+#[test]
+fn few_open_files_slow_the_walk_and_break_nothing() {
+    if std::env::var_os("DBAKFS_FEW_FILES").is_none() {
+        // The limit is the process's: the test runs itself once more, alone.
+        let name = "source::walk::tests::few_open_files_slow_the_walk_and_break_nothing";
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        let child = child.args(["--exact", name]).env("DBAKFS_FEW_FILES", "1").output().unwrap();
+        assert!(child.status.success() && text(&child.stdout).contains("1 passed"), "{}", text(&child.stdout));
+        return;
+    }
+    let temp = tempfile::tempdir().unwrap();
+    make_deep(temp.path(), 100);
+    for number in 0..WAITING_LISTINGS * 2 {
+        std::fs::create_dir(temp.path().join(number.to_string())).unwrap();
+    }
+    let few = rustix::process::Rlimit { current: Some(40), maximum: Some(40) };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, few).unwrap();
+    let mut listings = 0;
+    for listing in start(temp.path()) {
+        assert!(listing.error.is_none(), "{:?}", listing.error);
+        listings += 1;
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(listings, 1 + 100 + WAITING_LISTINGS * 2);
+    remove_deep(temp.path());
+}
+
+/// Mounts a FUSE file system that calls itself dbakfs and never answers; `None` where that is not allowed.
+fn mount_silent(at: &Path) -> Option<File> {
+    let server = File::options().read(true).write(true).open("/dev/fuse").ok()?;
+    let fd = std::os::fd::AsRawFd::as_raw_fd(&server);
+    let data = std::ffi::CString::new(format!("fd={fd},rootmode=40000,user_id=0,group_id=0")).unwrap();
+    let flags = rustix::mount::MountFlags::empty();
+    rustix::mount::mount("silent", at, "fuse.dbakfs", flags, Some(data.as_c_str())).ok()?;
+    Some(server)
+}
+
+#[test]
+fn mount_that_does_not_answer_is_told_and_does_not_hold_up_the_walk() {
+    for is_dead in [false, true] {
+        let temp = tempfile::tempdir().unwrap();
+        make(temp.path(), &["sub/mnt here/", "sub/z/", "y"]);
+        let at = temp.path().join("sub/mnt here");
+        let Some(server) = mount_silent(&at) else {
+            eprintln!("cannot mount FUSE here: NOT TESTED");
+            return;
+        };
+        let server = if is_dead { None } else { Some(server) };
+        let (sender, receiver) = crossbeam_channel::bounded(1);
+        let root = temp.path().to_owned();
+        let thread = std::thread::spawn(move || sender.send(start(&root).collect::<Vec<Listing>>()));
+        let listings = receiver.recv_timeout(Duration::from_secs(20));
+        // Ends whatever still waits for an answer.
+        drop(server);
+        rustix::mount::unmount(&at, rustix::mount::UnmountFlags::DETACH).unwrap();
+        thread.join().unwrap().unwrap();
+        let listings = listings.expect("the walk waits for the mount's server");
+        assert_eq!(verdict(&listings[1], "mnt here"), Descend::Mount);
+        assert_eq!(listings[1].entries[0].stat.unwrap().meta.kind, Kind::Directory);
+        assert_eq!(listings.len(), 3, "the root, sub and sub/z");
+    }
+}
+
 /// Measures the walk of the tree named by `DBAKFS_WALK`: run it alone, in a release build.
 #[test]
 #[ignore = "a measurement"]
