@@ -1,5 +1,7 @@
 //! What the library reads of a source is what is there: the awkward tree, seen by the walk and by plain calls.
 
+#![allow(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
+
 mod support;
 
 use std::collections::BTreeMap;

@@ -23,4 +23,5 @@ pub use exclude::{Exclude, ExcludeBuilder, ExcludeError};
 pub use open_files::raise_open_files_limit;
 pub use read::{Extents, OpenError, OpenFile, open_file, read_link};
 pub use settled::{Margin, is_settled};
+pub use stat::FileId;
 pub use walk::{Descend, Found, Listing, Options, Root, StartError, Walk};

@@ -31,7 +31,7 @@ const DEEP_LEVELS: usize = 25;
 pub(crate) fn is_root() -> bool {
     let is_root = rustix::process::geteuid().is_root();
     if !is_root {
-        eprintln!("NOT ROOT: devices, owners, capabilities, trusted and security attributes are LEFT OUT");
+        eprintln!("NOT ROOT: devices, owners, capabilities, trusted attributes, unreadable entries are LEFT OUT");
     }
     is_root
 }
@@ -113,14 +113,17 @@ fn finish(dir: &Path, root: &File) {
     mode("setuid", 0o4755);
     mode("setgid", 0o2755);
     mode("sticky", 0o1777);
-    mode("zero-mode", 0o000);
     settle(root.as_fd());
     let times = [("year-1960", YEAR_1960, 123_456_789), ("year-2100", YEAR_2100, 987_654_321)];
     for (name, secs, nanos) in times.into_iter().chain([("dangling", 1_000_000_000, 1), ("timed-dir", 5, 999_999_999)])
     {
         set_time(root.as_fd(), name, secs, nanos);
     }
-    mode("closed", 0o000);
+    if is_root {
+        // Nobody else could read them back.
+        mode("zero-mode", 0o000);
+        mode("closed", 0o000);
+    }
     set_time(root.as_fd(), ".", 1_600_000_000, 7);
 }
 
@@ -187,10 +190,10 @@ fn noise(len: usize) -> Vec<u8> {
     bytes
 }
 
-/// A raw POSIX ACL: owner rw, user 1234 r, group r, mask rw, others nothing.
+/// A raw POSIX ACL: owner rwx, user 1234 r, group r, mask rw, others nothing.
 fn acl() -> Vec<u8> {
     let entries: [(u16, u16, u32); 5] =
-        [(0x01, 6, u32::MAX), (0x02, 4, 1_234), (0x04, 4, u32::MAX), (0x10, 6, u32::MAX), (0x20, 0, u32::MAX)];
+        [(0x01, 7, u32::MAX), (0x02, 4, 1_234), (0x04, 4, u32::MAX), (0x10, 6, u32::MAX), (0x20, 0, u32::MAX)];
     let mut raw = 2_u32.to_le_bytes().to_vec();
     for (tag, permissions, id) in entries {
         raw.extend(tag.to_le_bytes().into_iter().chain(permissions.to_le_bytes()).chain(id.to_le_bytes()));
@@ -254,8 +257,6 @@ fn anyone_claims() -> Vec<Claim> {
         claim("setuid", "setuid", |e| e.permissions() == 0o4755),
         claim("setgid", "setgid", |e| e.permissions() == 0o2755),
         claim("sticky directory", "sticky", |e| e.permissions() == 0o1777 && e.kind() == libc::S_IFDIR),
-        claim("file of mode 0000", "zero-mode", |e| e.permissions() == 0),
-        claim("directory of mode 0000", "closed", |e| e.permissions() == 0 && e.kind() == libc::S_IFDIR),
         claim("name that is not UTF-8", *b"\xff\xfe not utf-8", |_| true),
         claim("name with a newline", "new\nline", |_| true),
         claim("name of 255 bytes", "n".repeat(255), |_| true),
@@ -278,6 +279,8 @@ fn anyone_claims() -> Vec<Claim> {
 
 fn root_claims() -> Vec<Claim> {
     vec![
+        claim("file of mode 0000", "zero-mode", |e| e.permissions() == 0),
+        claim("directory of mode 0000", "closed", |e| e.permissions() == 0 && e.kind() == libc::S_IFDIR),
         claim("file in a directory of mode 0000", "closed/inside", |e| e.size == 13),
         claim("trusted attribute", "privileged", |e| attr(e, "trusted.dbakfs") == Some(b"trusted\0value")),
         claim("security attribute", "privileged", |e| attr(e, "security.dbakfs") == Some(b"security value")),

@@ -4,6 +4,7 @@
 
 #![allow(dead_code, reason = "each test program uses its part of it")]
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
+#![allow(clippy::print_stderr, reason = "a test explains itself on standard error")]
 
 pub(crate) mod awkward;
 pub(crate) mod tree;
