@@ -88,7 +88,7 @@ impl RepositoryError {
     /// A damaged small file, with its reason on one line.
     pub(super) fn damaged(name: &str, reason: impl ToString) -> Self {
         let reason = reason.to_string();
-        let line = reason.lines().map(str::trim).filter(|line| !line.is_empty()).next_back().unwrap_or("");
+        let line = reason.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("");
         Self::Damaged { name: name.to_owned(), reason: line.to_owned() }
     }
 }

@@ -16,6 +16,7 @@ mod durable;
 mod error;
 mod file;
 mod file_system;
+mod listing;
 mod lock;
 mod new_file;
 mod root;
