@@ -88,6 +88,9 @@ pub enum AddressError {
         /// Why it is no time.
         source: WhenError,
     },
+    /// A number that no backup can have.
+    #[error("no backup has the number {0}: they end at {max}", max = Number::MAX)]
+    TooLarge(String),
     /// The path leads upwards.
     #[error("{0:?} names no path in a point: it holds '..'")]
     Upwards(String),
@@ -101,10 +104,11 @@ pub fn parse(text: &[u8], zone: &TimeZone) -> Result<Address, AddressError> {
     let form = || AddressError::Form(bytes_as_text::encode(text));
     let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
     if digits > 0 && matches!(text.get(digits), None | Some(b':')) {
-        let number = str::from_utf8(&text[..digits]).ok().and_then(|digits| digits.parse().ok());
-        // A number too large for any store is one that no point has.
-        let point = PointAddress::Number(Number(number.unwrap_or(u32::MAX)));
-        return Ok(Address { point, path: path(text.get(digits + 1..).unwrap_or_default())? });
+        let digits_text = String::from_utf8_lossy(&text[..digits]);
+        let number = digits_text.parse().ok().map(Number).filter(|number| *number <= Number::MAX);
+        let number = number.ok_or_else(|| AddressError::TooLarge(digits_text.into_owned()))?;
+        let path = path(text.get(digits + 1..).unwrap_or_default())?;
+        return Ok(Address { point: PointAddress::Number(number), path });
     }
     let slash = text.iter().position(|byte| *byte == b'/').ok_or_else(form)?;
     let (name, rest) = (&text[..slash], &text[slash + 1..]);

@@ -299,6 +299,46 @@ mod tests {
         }
     }
 
+    /// Runs `work` as a user for whom permissions count, who owns everything below `dir`.
+    fn as_ordinary_user(dir: &tempfile::TempDir, work: impl FnOnce() + Send) {
+        use rustix::thread::set_thread_res_uid;
+        let is_root = rustix::process::geteuid().is_root();
+        let nobody = rustix::process::Uid::from_raw(65_534);
+        if is_root {
+            let status = process::Command::new("chown").args(["-R", "65534"]).arg(dir.path()).status().unwrap();
+            assert!(status.success());
+        }
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                if is_root {
+                    set_thread_res_uid(nobody, nobody, nobody).unwrap();
+                }
+                work();
+            });
+        });
+    }
+
+    #[test]
+    fn store_that_cannot_be_written_gives_no_lease_and_says_why() {
+        use std::os::unix::fs::PermissionsExt;
+        let (dir, store) = store();
+        for name in ["leases", "writer.lock"] {
+            fs::set_permissions(dir.path().join(name), fs::Permissions::from_mode(0o500)).unwrap();
+        }
+        as_ordinary_user(&dir, || {
+            let mut lease = Lease::take(&store).unwrap();
+            let reason = lease.missing().expect("no lease").to_string();
+            assert!(reason.ends_with(": Permission denied"), "{reason}");
+            assert_eq!(lease.generation(), 1);
+            lease.advance(3).unwrap();
+            assert_eq!(lease.generation(), 3);
+            assert!(store.storage().check_writable("leases").unwrap_err().is_read_only());
+            let error = WriterLock::take(&store, Wait::Never).unwrap_err();
+            assert!(matches!(&error, RepositoryError::Storage(error) if error.is_read_only()), "{error}");
+        });
+        assert_eq!(count(&dir), 0);
+    }
+
     #[test]
     fn readers_that_come_while_leases_are_swept_all_keep_theirs() {
         let (_dir, store) = store();

@@ -32,7 +32,7 @@ pub enum Wait {
 
 /// A held lock; dropping it lets it go, and so does the end of the process, however it ends.
 ///
-/// A child made by `fork` holds the lock too. Take locks after forking.
+/// A child made by `fork` shares it, and whoever drops it first lets it go for both. Take locks after forking.
 #[derive(Debug)]
 pub struct Lock {
     file: File,
@@ -40,8 +40,23 @@ pub struct Lock {
 }
 
 impl Lock {
-    pub(super) const fn new(file: File, name: String) -> Self {
-        Self { file, name }
+    /// Locks `file`; `None` if another holds it and `wait` forbids to wait. Whether the name still leads to the file is
+    /// for the caller to see.
+    pub(super) fn acquire(file: File, name: &str, kind: LockKind, wait: Wait) -> Result<Option<Self>, StorageError> {
+        let operation = match (kind, wait) {
+            (LockKind::Exclusive, Wait::Never) => FlockOperation::NonBlockingLockExclusive,
+            (LockKind::Exclusive, Wait::Forever) => FlockOperation::LockExclusive,
+            (LockKind::Shared, Wait::Never) => FlockOperation::NonBlockingLockShared,
+            (LockKind::Shared, Wait::Forever) => FlockOperation::LockShared,
+        };
+        loop {
+            match flock(&file, operation) {
+                Ok(()) => return Ok(Some(Self { file, name: name.to_owned() })),
+                Err(Errno::WOULDBLOCK) => return Ok(None),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(StorageError::new(Act::Lock, name, error)),
+            }
+        }
     }
 
     pub(super) const fn file(&self) -> &File {
@@ -65,20 +80,10 @@ impl Lock {
     }
 }
 
-/// Locks `file`; `false` if another holds it and `wait` forbids to wait.
-pub(super) fn acquire(file: &File, name: &str, kind: LockKind, wait: Wait) -> Result<bool, StorageError> {
-    let operation = match (kind, wait) {
-        (LockKind::Exclusive, Wait::Never) => FlockOperation::NonBlockingLockExclusive,
-        (LockKind::Exclusive, Wait::Forever) => FlockOperation::LockExclusive,
-        (LockKind::Shared, Wait::Never) => FlockOperation::NonBlockingLockShared,
-        (LockKind::Shared, Wait::Forever) => FlockOperation::LockShared,
-    };
-    loop {
-        match flock(file, operation) {
-            Ok(()) => return Ok(true),
-            Err(Errno::WOULDBLOCK) => return Ok(false),
-            Err(Errno::INTR) => {}
-            Err(error) => return Err(StorageError::new(Act::Lock, name, error)),
-        }
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing is not enough: a child that another thread has just forked holds a copy of the descriptor until it
+        // executes its program, and the lock with it.
+        let _ = flock(&self.file, FlockOperation::Unlock);
     }
 }

@@ -5,7 +5,7 @@
 //! belongs and who may write: it takes names such as `packs/91/91c0.pack` and gives bytes.
 //!
 //! Its invariant: **a file that is seen under its name is whole and on the disk.** Every file appears by
-//! write → fsync → rename → fsync of the directory, in one function ([`durable`]) that everything uses; what is not
+//! write → fsync → rename → fsync of the directory, in one function (in `durable`) that everything uses; what is not
 //! finished is a temporary that no listing shows.
 //!
 //! [`Storage`] is concrete. All its names are relative and all its answers are plain values or handles of this module,
@@ -16,6 +16,7 @@ mod durable;
 mod error;
 mod file;
 mod file_system;
+mod listing;
 mod lock;
 mod new_file;
 mod root;

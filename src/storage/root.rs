@@ -14,9 +14,7 @@ use std::{
 
 use rustix::{
     fd::OwnedFd,
-    fs::{
-        Access, AtFlags, Dir, FileType, Mode, OFlags, accessat, fstat, fstatfs, mkdirat, open, openat, statat, unlinkat,
-    },
+    fs::{Access, AtFlags, FileType, Mode, OFlags, accessat, fstat, fstatfs, mkdirat, open, openat, statat, unlinkat},
     io::Errno,
 };
 
@@ -26,7 +24,7 @@ use super::{
     error::{Act, StorageError},
     file::StoredFile,
     file_system::FlockReach,
-    lock::{self, Lock, LockKind, Wait},
+    lock::{Lock, LockKind, Wait},
     new_file::{NewFile, TEMPORARY_PREFIX},
 };
 
@@ -150,66 +148,6 @@ impl Storage {
         })
     }
 
-    /// The regular files in `directory` with their lengths in bytes, sorted by name; temporaries are left out, and a
-    /// directory that is not there holds nothing.
-    ///
-    /// # Errors
-    /// It cannot be read.
-    pub fn list(&self, directory: &str) -> Result<Vec<(String, u64)>, StorageError> {
-        let mut files = Vec::new();
-        self.visit(directory, |fd, name, kind| {
-            if name.starts_with(TEMPORARY_PREFIX) || !matches!(kind, FileType::RegularFile | FileType::Unknown) {
-                return Ok(());
-            }
-            match statat(fd, name, AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile => {
-                    files.push((name.to_owned(), u64::try_from(stat.st_size).unwrap_or(0)));
-                }
-                // Another kind, or removed since the directory was read.
-                Ok(_) | Err(Errno::NOENT) => {}
-                Err(error) => return Err(StorageError::new(Act::Inspect, &join(directory, name), error)),
-            }
-            Ok(())
-        })?;
-        files.sort_unstable();
-        Ok(files)
-    }
-
-    /// The directories in `directory`, sorted by name; a directory that is not there holds nothing.
-    ///
-    /// # Errors
-    /// It cannot be read.
-    pub fn list_dirs(&self, directory: &str) -> Result<Vec<String>, StorageError> {
-        let mut names = Vec::new();
-        self.visit(directory, |fd, name, kind| {
-            let is_directory = match kind {
-                FileType::Unknown => statat(fd, name, AtFlags::SYMLINK_NOFOLLOW)
-                    .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory),
-                kind => kind == FileType::Directory,
-            };
-            if is_directory {
-                names.push(name.to_owned());
-            }
-            Ok(())
-        })?;
-        names.sort_unstable();
-        Ok(names)
-    }
-
-    /// Every name in `directory` whatever it is, sorted; bytes that are not UTF-8 are replaced.
-    ///
-    /// # Errors
-    /// It cannot be read.
-    pub fn list_all(&self, directory: &str) -> Result<Vec<String>, StorageError> {
-        let mut names = Vec::new();
-        self.visit(directory, |_, name, _| {
-            names.push(name.to_owned());
-            Ok(())
-        })?;
-        names.sort_unstable();
-        Ok(names)
-    }
-
     /// Whether there is a directory of this name.
     ///
     /// # Errors
@@ -247,28 +185,6 @@ impl Storage {
     pub fn sync_dir(&self, directory: &str) -> Result<(), StorageError> {
         let fd = self.directory(directory, Act::Flush)?;
         durable::sync_directory(&fd).map_err(|error| StorageError::new(Act::Flush, directory, error))
-    }
-
-    /// Removes the temporaries in `directory` and below it, and says how many. Only for whoever is the one writer, and
-    /// only while it writes nothing: any temporary is then one that a dead process left.
-    ///
-    /// # Errors
-    /// One cannot be removed.
-    pub fn remove_stale_temporaries(&self, directory: &str) -> Result<usize, StorageError> {
-        let mut removed = 0;
-        let names: Vec<_> =
-            self.list_all(directory)?.into_iter().filter(|name| name.starts_with(TEMPORARY_PREFIX)).collect();
-        for name in names {
-            match self.remove(&join(directory, &name)) {
-                Ok(()) => removed += 1,
-                Err(error) if error.is_not_found() => {}
-                Err(error) => return Err(error),
-            }
-        }
-        for below in self.list_dirs(directory)? {
-            removed += self.remove_stale_temporaries(&join(directory, &below))?;
-        }
-        Ok(removed)
     }
 
     /// The length in bytes of a regular file; `None` if there is none of this name.
@@ -321,8 +237,10 @@ impl Storage {
     /// [`StorageError::AlreadyExists`] if the name is taken; else what the system says.
     pub fn lock_fresh(&self, name: &str) -> Result<Option<Lock>, StorageError> {
         let (file, _) = self.open_regular(name, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL)?;
-        let held = lock::acquire(&file, name, LockKind::Exclusive, Wait::Never)? && self.is_named(&file, name)?;
-        Ok(held.then(|| Lock::new(file, name.to_owned())))
+        match Lock::acquire(file, name, LockKind::Exclusive, Wait::Never)? {
+            Some(lock) if self.is_current(&lock)? => Ok(Some(lock)),
+            _ => Ok(None),
+        }
     }
 
     /// Whether the lock's name still leads to the locked file.
@@ -330,7 +248,19 @@ impl Storage {
     /// # Errors
     /// It cannot be found out.
     pub fn is_current(&self, lock: &Lock) -> Result<bool, StorageError> {
-        self.is_named(lock.file(), lock.name())
+        let name = lock.name();
+        let failed = |error: io::Error| StorageError::new(Act::Inspect, name, error);
+        let (directory, last) = split(name);
+        let ours = fstat(lock.file()).map_err(|error| failed(error.into()))?;
+        let fd = match self.directory(directory, Act::Inspect) {
+            Err(error) if error.is_not_found() => return Ok(false),
+            answer => answer?,
+        };
+        match statat(&fd, last, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(named) => Ok((named.st_dev, named.st_ino) == (ours.st_dev, ours.st_ino)),
+            Err(Errno::NOENT) => Ok(false),
+            Err(error) => Err(failed(error.into())),
+        }
     }
 
     /// Whether files can be made in `directory` by this user; the error says why not.
@@ -381,12 +311,12 @@ impl Storage {
         Ok(fd)
     }
 
-    fn directory(&self, directory: &str, act: Act) -> Result<OwnedFd, StorageError> {
+    pub(super) fn directory(&self, directory: &str, act: Act) -> Result<OwnedFd, StorageError> {
         open_beneath(&self.inner.root, directory, DIRECTORY)
             .map_err(|error| StorageError::new(act, &self.shown(directory), error))
     }
 
-    fn shown(&self, directory: &str) -> String {
+    pub(super) fn shown(&self, directory: &str) -> String {
         if directory.is_empty() { self.inner.path.display().to_string() } else { directory.to_owned() }
     }
 
@@ -407,53 +337,16 @@ impl Storage {
     fn lock_opened(&self, name: &str, flags: OFlags, kind: LockKind, wait: Wait) -> Result<Option<Lock>, StorageError> {
         loop {
             let (file, _) = self.open_regular(name, flags)?;
-            if !lock::acquire(&file, name, kind, wait)? {
-                return Ok(None);
-            }
+            let Some(lock) = Lock::acquire(file, name, kind, wait)? else { return Ok(None) };
             // Removed or replaced between opening and locking: then the lock protects nothing, and the next one may.
-            if self.is_named(&file, name)? {
-                return Ok(Some(Lock::new(file, name.to_owned())));
+            if self.is_current(&lock)? {
+                return Ok(Some(lock));
             }
         }
-    }
-
-    fn is_named(&self, file: &File, name: &str) -> Result<bool, StorageError> {
-        let failed = |error: io::Error| StorageError::new(Act::Inspect, name, error);
-        let (directory, last) = split(name);
-        let ours = fstat(file).map_err(|error| failed(error.into()))?;
-        let fd = match self.directory(directory, Act::Inspect) {
-            Err(error) if error.is_not_found() => return Ok(false),
-            answer => answer?,
-        };
-        match statat(&fd, last, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(named) => Ok((named.st_dev, named.st_ino) == (ours.st_dev, ours.st_ino)),
-            Err(Errno::NOENT) => Ok(false),
-            Err(error) => Err(failed(error.into())),
-        }
-    }
-
-    fn visit(
-        &self,
-        directory: &str,
-        mut each: impl FnMut(&OwnedFd, &str, FileType) -> Result<(), StorageError>,
-    ) -> Result<(), StorageError> {
-        let fd = match self.directory(directory, Act::List) {
-            Err(error) if error.is_not_found() => return Ok(()),
-            answer => answer?,
-        };
-        let failed = |error: Errno| StorageError::new(Act::List, &self.shown(directory), error);
-        for entry in Dir::read_from(&fd).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            let name = entry.file_name().to_string_lossy();
-            if name != "." && name != ".." {
-                each(&fd, &name, entry.file_type())?;
-            }
-        }
-        Ok(())
     }
 }
 
-fn join(directory: &str, name: &str) -> String {
+pub(super) fn join(directory: &str, name: &str) -> String {
     if directory.is_empty() { name.to_owned() } else { format!("{directory}/{name}") }
 }
 

@@ -146,6 +146,16 @@ fn exclusive_lock_keeps_others_out_until_it_is_dropped() {
 }
 
 #[test]
+fn copy_of_the_descriptor_does_not_keep_a_dropped_lock() {
+    let (_dir, storage) = store();
+    let held = storage.lock("lock", LockKind::Exclusive, Wait::Never).unwrap().unwrap();
+    let copy = held.file().try_clone().unwrap();
+    drop(held);
+    assert!(storage.lock("lock", LockKind::Exclusive, Wait::Never).unwrap().is_some());
+    drop(copy);
+}
+
+#[test]
 fn waiting_for_a_lock_whose_file_is_replaced_ends_with_the_new_file_locked() {
     let (dir, storage) = store();
     let held = storage.lock("lock", LockKind::Exclusive, Wait::Never).unwrap().unwrap();
