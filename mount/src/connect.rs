@@ -20,30 +20,41 @@ const SUBTYPE: &str = "dbakfs";
 
 /// Mounts at `path`, which [`prepare`](crate::mountpoint::prepare) has checked, and gives the descriptor of the connection.
 pub(crate) fn connect(path: &Path, options: &MountOptions) -> Result<OwnedFd> {
-    let device =
-        OpenOptions::new().read(true).write(true).open(DEVICE).map_err(|error| match error.raw_os_error() {
-            Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => MountError::NoDevice,
-            Some(libc::EACCES | libc::EPERM) => MountError::DeviceDenied(error),
-            _ => MountError::io("open", DEVICE)(error),
-        })?;
-    let device = OwnedFd::from(device);
     let name = source_name(&options.name);
     let allow_other = if options.allow_other { ",allow_other" } else { "" };
-    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    if let Some(device) = mount_directly(path, &name, allow_other)? {
+        return Ok(device);
+    }
+    let rules = "ro,nosuid,nodev,noatime,default_permissions";
+    fusermount::mount(path, &format!("{rules},subtype={SUBTYPE},fsname={name}{allow_other}"))
+}
+
+/// Nothing where only the helper may mount.
+fn mount_directly(path: &Path, name: &str, allow_other: &str) -> Result<Option<OwnedFd>> {
+    let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid().as_raw());
+    let device = match OpenOptions::new().read(true).write(true).open(DEVICE) {
+        Ok(device) => OwnedFd::from(device),
+        Err(error) => {
+            return match error.raw_os_error() {
+                Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => Err(MountError::NoDevice),
+                // The helper opens the device with rights of its own.
+                Some(libc::EACCES | libc::EPERM) if !uid.is_root() => Ok(None),
+                Some(libc::EACCES | libc::EPERM) => Err(MountError::DeviceDenied(error)),
+                _ => Err(MountError::io("open", DEVICE)(error)),
+            };
+        }
+    };
     let data = format!(
-        "fd={},rootmode=40000,user_id={uid},group_id={gid},default_permissions{allow_other}",
-        device.as_raw_fd()
+        "fd={},rootmode=40000,user_id={},group_id={gid},default_permissions{allow_other}",
+        device.as_raw_fd(),
+        uid.as_raw()
     );
     let data = CString::new(data).expect("numbers and words hold no NUL");
     let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOATIME;
-    match rustix::mount::mount(name.as_str(), path, FS_TYPE, flags, data.as_c_str()) {
-        Ok(()) => Ok(device),
+    match rustix::mount::mount(name, path, FS_TYPE, flags, data.as_c_str()) {
+        Ok(()) => Ok(Some(device)),
+        Err(Errno::PERM) => Ok(None),
         Err(Errno::NODEV) => Err(MountError::NoDevice),
-        Err(Errno::PERM) => {
-            drop(device);
-            let rules = "ro,nosuid,nodev,noatime,default_permissions";
-            fusermount::mount(path, &format!("{rules},subtype={SUBTYPE},fsname={name}{allow_other}"))
-        }
         Err(error) => Err(MountError::io("mount at", path)(io::Error::from(error))),
     }
 }

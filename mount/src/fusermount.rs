@@ -15,20 +15,22 @@ use crate::error::{MountError, Result};
 
 const PROGRAM: &str = "fusermount3";
 
+/// Where the helper is looked for after the directories of `PATH`, which services may lack.
+const USUAL_PLACES: &str = "/usr/bin:/bin:/usr/local/bin";
+
 /// Mounts at `path` and gives the descriptor of the connection.
 pub(crate) fn mount(path: &Path, options: &str) -> Result<OwnedFd> {
     let (ours, theirs) = UnixStream::pair().map_err(MountError::io("make a socket for", PROGRAM))?;
-    let child = Command::new(PROGRAM)
+    let child = helper()?
         .args(["-o", options, "--"])
         .arg(path)
         // The helper sends the descriptor over the socket that this names; as its standard input it is inherited by rule.
         .env("_FUSE_COMMFD", "0")
-        .env("LC_ALL", "C")
         .stdin(OwnedFd::from(theirs))
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
-        .map_err(not_started)?;
+        .map_err(MountError::io("run", PROGRAM))?;
     let received = receive(&ours);
     let output = child.wait_with_output().map_err(MountError::io("run", PROGRAM))?;
     match received {
@@ -40,14 +42,13 @@ pub(crate) fn mount(path: &Path, options: &str) -> Result<OwnedFd> {
 
 /// Unmounts `path`; `false` says that it is in use and was left alone.
 pub(crate) fn unmount(path: &Path, lazily: bool) -> Result<bool> {
-    let output = Command::new(PROGRAM)
+    let output = helper()?
         .arg(if lazily { "-uz" } else { "-u" })
         .arg("--")
         .arg(path)
-        .env("LC_ALL", "C")
         .stdin(Stdio::null())
         .output()
-        .map_err(not_started)?;
+        .map_err(MountError::io("run", PROGRAM))?;
     if output.status.success() {
         return Ok(true);
     }
@@ -57,11 +58,14 @@ pub(crate) fn unmount(path: &Path, lazily: bool) -> Result<bool> {
     Err(refusal(path, &output))
 }
 
-fn not_started(error: io::Error) -> MountError {
-    match error.kind() {
-        io::ErrorKind::NotFound => MountError::NoFusermount,
-        _ => MountError::io("run", PROGRAM)(error),
-    }
+/// Searched by hand, since `execvp` reports a directory of `PATH` that may not be entered rather than a missing program.
+fn helper() -> Result<Command> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let places = std::env::split_paths(&path).chain(std::env::split_paths(USUAL_PLACES));
+    let program = places.map(|place| place.join(PROGRAM)).find(|program| program.is_file());
+    let mut command = Command::new(program.ok_or(MountError::NoFusermount)?);
+    command.env("LC_ALL", "C");
+    Ok(command)
 }
 
 fn words(output: &Output) -> String {
@@ -72,6 +76,9 @@ fn refusal(path: &Path, output: &Output) -> MountError {
     let message = words(output);
     if message.contains("user_allow_other") {
         return MountError::AllowOtherRefused;
+    }
+    if message.contains("open /dev/fuse") {
+        return MountError::DeviceDenied(io::Error::other(message));
     }
     MountError::Refused { path: path.to_owned(), message }
 }

@@ -5,6 +5,7 @@
 mod adapter;
 mod attr;
 mod connect;
+mod ending;
 mod errno;
 mod error;
 mod fusermount;

@@ -4,13 +4,14 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use fuser::{Session, SessionACL};
 
 use crate::adapter::Adapter;
 use crate::connect::connect;
+use crate::ending::Ending;
 use crate::error::{MountError, Result};
 use crate::live::Live;
 use crate::mountpoint::{self, Unmounted};
@@ -46,7 +47,7 @@ pub struct Mounted {
     device: (u32, u32),
     live: Live,
     counters: Arc<Counters>,
-    end: Arc<End>,
+    ending: Arc<Ending>,
 }
 
 /// Mounts `tree` at `path`, healing a dead mount there. When this returns, the mount has answered.
@@ -64,6 +65,7 @@ pub fn mount<T: Tree>(tree: Arc<T>, path: &Path, options: &MountOptions) -> Resu
 fn serve<T: Tree>(tree: Arc<T>, device: std::os::fd::OwnedFd, path: &Path, options: &MountOptions) -> Result<Mounted> {
     let ours = mountpoint::look(path)?.mount.filter(mountpoint::is_ours);
     let ours = ours.ok_or_else(|| MountError::NotMounted(path.to_owned()))?;
+    let ending = Arc::new(Ending::of(&device).map_err(MountError::io("watch", path))?);
     let counters = Arc::new(Counters::default());
     let mut config = fuser::Config::default();
     config.n_threads = Some(options.threads.max(1));
@@ -71,10 +73,9 @@ fn serve<T: Tree>(tree: Arc<T>, device: std::os::fd::OwnedFd, path: &Path, optio
     let session = Session::from_fd(Adapter::new(tree, Arc::clone(&counters)), device, SessionACL::All, config)
         .map_err(MountError::io("begin serving", path))?;
     let live = Live::new(session.notifier());
-    let end = Arc::new(End::default());
     let mounted =
-        Mounted { path: path.to_owned(), id: ours.id, device: ours.device, live: live.clone(), counters, end };
-    let end = Arc::clone(&mounted.end);
+        Mounted { path: path.to_owned(), id: ours.id, device: ours.device, live: live.clone(), counters, ending };
+    let ending = Arc::clone(&mounted.ending);
     std::thread::Builder::new()
         .name("dbakfs-mount".to_owned())
         .spawn(move || {
@@ -82,12 +83,12 @@ fn serve<T: Tree>(tree: Arc<T>, device: std::os::fd::OwnedFd, path: &Path, optio
                 tracing::error!(%error, "serving the mount ended with an error");
             }
             live.close();
-            end.reach();
+            ending.reach();
         })
         .map_err(MountError::io("start the threads of", path))?;
     raise_read_ahead(mounted.device);
     // A real question to the threads. Had they not started, the connection would be closed and this fail.
-    std::fs::symlink_metadata(path).map_err(MountError::io("read the root of", path))?;
+    mountpoint::ask(path).map_err(MountError::io("read the root of", path))?;
     Ok(mounted)
 }
 
@@ -114,18 +115,18 @@ impl Mounted {
 
     /// Waits until the mount has ended, whoever unmounted it: unmounted everywhere and closed by its last user.
     pub fn wait(&self) {
-        self.end.wait();
+        self.ending.wait();
     }
 
     /// Waits like [`wait`](Self::wait) but no longer than `time`; says whether the mount has ended.
     pub fn wait_timeout(&self, time: Duration) -> bool {
-        self.end.wait_timeout(time)
+        self.ending.wait_timeout(time)
     }
 
     /// Unmounts, lazily if the mount is in use: then it is served until its last user closes or this process ends.
     /// A file system that somebody mounted over it is left alone, and so is the mount below ([`MountError::Covered`]).
     pub fn unmount(&self) -> Result<Unmounted> {
-        if self.end.wait_timeout(Duration::ZERO) {
+        if self.ending.is_over() {
             return Ok(Unmounted::Already);
         }
         mountpoint::unmount_only(self.id, self.device)
@@ -137,31 +138,6 @@ impl Drop for Mounted {
         if let Err(error) = self.unmount() {
             tracing::warn!(%error, "could not unmount");
         }
-    }
-}
-
-/// Whether the session is over.
-#[derive(Debug, Default)]
-struct End {
-    reached: Mutex<bool>,
-    changed: Condvar,
-}
-
-impl End {
-    fn reach(&self) {
-        *self.reached.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.changed.notify_all();
-    }
-
-    fn wait(&self) {
-        let reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(self.changed.wait_while(reached, |reached| !*reached).unwrap_or_else(PoisonError::into_inner));
-    }
-
-    fn wait_timeout(&self, time: Duration) -> bool {
-        let reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.changed.wait_timeout_while(reached, time, |reached| !*reached);
-        *waited.unwrap_or_else(PoisonError::into_inner).0
     }
 }
 

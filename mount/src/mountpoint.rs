@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use rustix::fs::FileType;
+use rustix::fs::{AtFlags, FileType, StatxFlags};
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 
 use crate::error::{MountError, Result};
-use crate::mount_table::{self, Entry, Place};
-use crate::{fusermount, mount_table::at};
+use crate::fusermount;
+use crate::mount_table::{self, Entry, Place, at};
 
 /// The type of a dbakfs mount, as `/proc/mounts` shows it.
 pub const FS_TYPE: &str = "fuse.dbakfs";
@@ -143,6 +143,14 @@ pub(crate) fn detach(path: &Path) -> Result<()> {
     }
 }
 
+/// Asks the server of the mount at `path` for the attributes of its root. The kernel may hold these for ever, and would then
+/// answer even for a server that is dead, hence the force.
+pub(crate) fn ask(path: &Path) -> io::Result<()> {
+    let flags = AtFlags::STATX_FORCE_SYNC | AtFlags::SYMLINK_NOFOLLOW;
+    rustix::fs::statx(rustix::fs::CWD, path, flags, StatxFlags::BASIC_STATS)?;
+    Ok(())
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Pulse {
     Alive,
@@ -156,7 +164,7 @@ fn pulse(path: &Path) -> Pulse {
     let asked = path.to_owned();
     let asking = std::thread::Builder::new().name("pulse".to_owned()).spawn(move || {
         // Nobody listens any more when the answer came too late.
-        let _ = sender.send(std::fs::symlink_metadata(asked));
+        let _ = sender.send(ask(&asked));
     });
     if asking.is_err() {
         return Pulse::Silent;
