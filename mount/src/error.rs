@@ -32,9 +32,7 @@ pub enum MountError {
     #[error("/dev/fuse is missing; load the kernel module with `modprobe fuse`, or pass the device into the container")]
     NoDevice,
     /// The device may not be opened.
-    #[error(
-        "no permission to open /dev/fuse; it should be readable and writable by all, or you should be in its group"
-    )]
+    #[error("no permission to open /dev/fuse; the administrator can allow it to all with `chmod 666 /dev/fuse`")]
     DeviceDenied(#[source] io::Error),
     /// An ordinary user needs the set-uid helper.
     #[error("fusermount3 is needed to mount as an ordinary user and is not installed; install the package fuse3")]

@@ -68,8 +68,10 @@ fn helper() -> Result<Command> {
     Ok(command)
 }
 
+/// What the helper said, without its name.
 fn words(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).trim().trim_start_matches("fusermount3: ").to_owned()
+    let said = String::from_utf8_lossy(&output.stderr);
+    said.split_once("fusermount3: ").map_or(&*said, |(_, words)| words).trim().to_owned()
 }
 
 fn refusal(path: &Path, output: &Output) -> MountError {

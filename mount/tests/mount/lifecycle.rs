@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use dbakfs_mount::tree::NodeId;
 use dbakfs_mount::{Message, MountError, MountOptions, Unmounted, mountpoint};
 use rustix::mount::{MountFlags, UnmountFlags};
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, Signal, WaitOptions};
 
 use crate::memory::Memory;
 use crate::rig::{Point, Rig, errno, mount_lines};
@@ -186,10 +186,10 @@ fn child_serves() {
 }
 
 /// With its output, since it would die of writing to nobody.
-struct Server(Child, #[expect(dead_code, reason = "kept open")] ChildStdout);
+pub(crate) struct Server(Child, #[expect(dead_code, reason = "kept open")] ChildStdout);
 
 impl Server {
-    fn start(path: &Path) -> Self {
+    pub(crate) fn start(path: &Path) -> Self {
         let program = std::env::current_exe().unwrap();
         let arguments = ["--exact", "lifecycle::child_serves", "--nocapture"];
         let mut child = Command::new(program).args(arguments).env(SERVE, path).stdout(Stdio::piped()).spawn().unwrap();
@@ -202,11 +202,15 @@ impl Server {
         Self(child, output)
     }
 
-    fn signal(&self, signal: Signal) {
-        rustix::process::kill_process(Pid::from_child(&self.0), signal).unwrap();
+    /// Stops all its threads; the signal alone may come before an answer that is under way.
+    fn stop(&self) {
+        let process = Pid::from_child(&self.0);
+        rustix::process::kill_process(process, Signal::STOP).unwrap();
+        let (_, status) = rustix::process::waitpid(Some(process), WaitOptions::UNTRACED).unwrap().unwrap();
+        assert!(status.stopped());
     }
 
-    fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.0.kill().unwrap();
         self.0.wait().unwrap();
     }
@@ -265,7 +269,7 @@ fn a_server_that_hangs_is_named_within_seconds() {
     let Some(point) = Point::new() else { return };
     let path = point.path();
     let mut server = Server::start(&path);
-    server.signal(Signal::STOP);
+    server.stop();
     let begin = Instant::now();
     assert!(mountpoint::is_dbakfs_mount(&path).unwrap());
     let refused = try_mount(&path);

@@ -1,7 +1,7 @@
 //! Mounting as an ordinary user, through fusermount3 where it is installed.
 
 use std::fs;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
@@ -11,14 +11,20 @@ use std::time::Duration;
 use dbakfs_mount::tree::NodeId;
 use dbakfs_mount::{MountError, MountOptions, Unmounted, mountpoint};
 
+use crate::lifecycle::Server;
 use crate::memory::Memory;
 use crate::rig::{Point, mount_lines, shout};
 
-const USER: u32 = 54_323;
+/// `nobody`: the helper refuses users without a name.
+const USER: u32 = 65_534;
 const MOUNT_AT: &str = "DBAKFS_TEST_USER_MOUNTS_AT";
 
 fn has_fusermount() -> bool {
     Command::new("fusermount3").arg("-V").output().is_ok()
+}
+
+fn device_is_open_to_all() -> bool {
+    fs::metadata("/dev/fuse").unwrap().mode() & 0o666 == 0o666
 }
 
 /// Runs as an ordinary user, started by the test below.
@@ -35,6 +41,10 @@ fn child_mounts_as_user() {
     if !has_fusermount() {
         let refused = mounted.unwrap_err();
         assert!(matches!(refused, MountError::NoFusermount) && refused.to_string().contains("package fuse3"));
+        return;
+    }
+    if !device_is_open_to_all() {
+        assert!(matches!(mounted, Err(MountError::DeviceDenied(_))), "{mounted:?}");
         return;
     }
     let mounted = mounted.unwrap();
@@ -54,6 +64,13 @@ fn child_mounts_as_user() {
     assert_ne!(mountpoint::unmount(path).unwrap(), Unmounted::Already);
     assert!(mounted.wait_timeout(Duration::from_secs(20)));
 
+    let mut server = Server::start(path);
+    server.kill();
+    let healed = dbakfs_mount::mount(Arc::clone(&tree), path, &options).unwrap();
+    assert_eq!(mount_lines(path).len(), 1);
+    drop(healed);
+    assert!(mount_lines(path).is_empty());
+
     let allowed = fs::read_to_string("/etc/fuse.conf").unwrap_or_default();
     if !allowed.lines().any(|line| line.trim() == "user_allow_other") {
         let options = MountOptions { allow_other: true, ..options };
@@ -70,6 +87,9 @@ fn an_ordinary_user_mounts_with_the_helper_or_is_told_to_install_it() {
     let Some(point) = Point::new() else { return };
     if !has_fusermount() {
         shout("fusermount3 is not installed: only the message that says so is tested");
+    }
+    if !device_is_open_to_all() {
+        shout("/dev/fuse is closed to ordinary users: only the message that says so is tested");
     }
     // Where everybody may run it, whatever directory it was built in.
     let program = point.outside().join("tests");
