@@ -53,6 +53,8 @@ fn mount_directly(path: &Path, name: &str, allow_other: &str) -> Result<Option<O
     let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOATIME;
     match rustix::mount::mount(name, path, FS_TYPE, flags, data.as_c_str()) {
         Ok(()) => Ok(Some(device)),
+        // The helper has no more rights than root.
+        Err(Errno::PERM) if uid.is_root() => Err(MountError::Forbidden(path.to_owned())),
         Err(Errno::PERM) => Ok(None),
         Err(Errno::NODEV) => Err(MountError::NoDevice),
         Err(error) => Err(MountError::io("mount at", path)(io::Error::from(error))),

@@ -32,10 +32,15 @@ pub enum MountError {
     #[error("/dev/fuse is missing; load the kernel module with `modprobe fuse`, or pass the device into the container")]
     NoDevice,
     /// The device may not be opened.
-    #[error("no permission to open /dev/fuse; the administrator can allow it to all with `chmod 666 /dev/fuse`")]
+    #[error("no permission to open /dev/fuse; allow it with `chmod 666 /dev/fuse`, or give the container the device")]
     DeviceDenied(#[source] io::Error),
+    /// Even root may not mount here.
+    #[error("the system does not let root mount at {0}; a container needs the capability SYS_ADMIN")]
+    Forbidden(PathBuf),
     /// An ordinary user needs the set-uid helper.
-    #[error("fusermount3 is needed to mount as an ordinary user and is not installed; install the package fuse3")]
+    #[error(
+        "fusermount3 is needed to mount and unmount as an ordinary user and is not installed; install the package fuse3"
+    )]
     NoFusermount,
     /// The administrator has not allowed it.
     #[error(

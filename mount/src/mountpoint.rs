@@ -40,6 +40,12 @@ pub fn is_dbakfs_mount(path: &Path) -> io::Result<bool> {
     Ok(at(path)?.mount.is_some_and(|mount| is_ours(&mount)))
 }
 
+/// Whether the file system with this major and minor number (of `st_dev`) is a dbakfs mount. For whoever walks a tree and meets
+/// another device: it needs no path, and asks nothing of what is mounted.
+pub fn is_dbakfs_device(device: (u32, u32)) -> io::Result<bool> {
+    Ok(mount_table::read()?.iter().any(|mount| mount.device == device && is_ours(mount)))
+}
+
 /// Unmounts dbakfs mounts at `path` whose server is gone ("transport endpoint is not connected"); says whether there were any.
 /// Leaves alone whatever lives, and whatever is not ours.
 pub fn heal(path: &Path) -> Result<bool> {

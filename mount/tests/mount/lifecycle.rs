@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Read;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use rustix::mount::{MountFlags, UnmountFlags};
 use rustix::process::{Pid, Signal, WaitOptions};
 
 use crate::memory::Memory;
-use crate::rig::{Point, Rig, errno, mount_lines};
+use crate::rig::{Point, Rig, errno, mount_lines, shout};
 
 const SOON: Duration = Duration::from_secs(20);
 const SERVE: &str = "DBAKFS_TEST_SERVE_AT";
@@ -40,6 +40,9 @@ fn the_mount_answers_when_mount_returns_and_is_gone_after_unmount() {
         let mounted = try_mount(&point.path()).unwrap();
         assert_eq!(fs::read(point.path().join("file")).unwrap(), b"data");
         assert!(mountpoint::is_dbakfs_mount(&point.path()).unwrap());
+        let device = fs::metadata(point.path().join("file")).unwrap().dev();
+        assert_eq!((libc::major(device), libc::minor(device)), mounted.device());
+        assert!(mountpoint::is_dbakfs_device(mounted.device()).unwrap());
         assert!(mounted.messages().get(Message::GetAttr) > 0);
         assert_ne!(mounted.unmount().unwrap(), Unmounted::Already);
         assert!(mounted.wait_timeout(SOON));
@@ -115,6 +118,20 @@ fn a_mount_point_behind_a_link_is_mounted_where_the_link_leads() {
     assert!(mountpoint::is_dbakfs_mount(&link).unwrap());
     assert_ne!(mountpoint::unmount(&link).unwrap(), Unmounted::Already);
     assert!(mounted.wait_timeout(SOON));
+}
+
+#[test]
+fn root_without_the_capability_is_told_of_it() {
+    let Some(point) = Point::new() else { return };
+    let output = Command::new("setpriv")
+        .args(["--inh-caps=-sys_admin", "--bounding-set=-sys_admin", "--"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "lifecycle::child_serves", "--nocapture"])
+        .env(SERVE, point.path())
+        .output();
+    let Ok(output) = output else { return shout("SKIPPED: setpriv is not installed") };
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("Forbidden"), "{said}");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Trees in memory behind real mounts.
 
+#![expect(clippy::unwrap_used, reason = "the helpers of tests are tests too")]
+
 mod content;
 mod damage;
 mod kernel_cache;
