@@ -60,7 +60,7 @@ fn an_acl_lets_a_named_user_in_and_nobody_else() {
     let cat = |user| run_as(user, user, "cat", &[rig.path("shared").to_str().unwrap()]);
     assert_eq!(cat(ALICE).stdout, b"with alice");
     assert!(!cat(BOB).status.success());
-    let mut seen = vec![0; 200];
+    let mut seen = [0; 200];
     let len = rustix::fs::getxattr(rig.path("shared"), "system.posix_acl_access", &mut seen[..]).unwrap();
     assert_eq!(seen[..len], value);
 }

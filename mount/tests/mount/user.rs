@@ -93,7 +93,9 @@ fn an_ordinary_user_mounts_with_the_helper_or_is_told_to_install_it() {
     }
     // Where everybody may run it, whatever directory it was built in.
     let program = point.outside().join("tests");
-    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    // Copied by another process: a descriptor of ours could be inherited by a child of another test, and the program be "busy".
+    let copied = Command::new("cp").arg(std::env::current_exe().unwrap()).arg(&program).status().unwrap();
+    assert!(copied.success());
     chown(point.path(), Some(USER), Some(USER)).unwrap();
     let output = Command::new(program)
         .args(["--exact", "user::child_mounts_as_user", "--nocapture"])
