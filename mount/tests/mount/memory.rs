@@ -28,6 +28,8 @@ pub(crate) struct Node {
     pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
     /// Whatever is asked about its contents fails.
     pub(crate) damaged: bool,
+    /// How long its data takes.
+    pub(crate) slow: std::time::Duration,
     /// Whatever is asked about its contents panics.
     pub(crate) panics: bool,
 }
@@ -132,7 +134,10 @@ impl Memory {
             ctime: time,
             lifetime: Lifetime::Forever,
         };
-        self.write().insert(node.0, Node { attr, body, xattrs: Vec::new(), damaged: false, panics: false });
+        self.write().insert(
+            node.0,
+            Node { attr, body, xattrs: Vec::new(), damaged: false, slow: Default::default(), panics: false },
+        );
         node
     }
 
@@ -211,7 +216,8 @@ impl Tree for Memory {
     }
 
     fn read(&self, node: NodeId, offset: u64, len: usize, out: &mut Vec<u8>) -> Result<()> {
-        let size = self.attr(node)?.size;
+        let (size, slow) = self.with(node, |node| Ok((node.attr.size, node.slow)))?;
+        std::thread::sleep(slow);
         self.with_body(node, |body| {
             let Body::File(pieces) = body else { return Err(TreeError::WrongKind) };
             let end = size.min(offset.saturating_add(len as u64)).max(offset);
