@@ -3,6 +3,7 @@
 //! Invariant: only this very mount is ever unmounted, never another that took its place.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,7 +63,7 @@ pub fn mount<T: Tree>(tree: Arc<T>, path: &Path, options: &MountOptions) -> Resu
     })
 }
 
-fn serve<T: Tree>(tree: Arc<T>, device: std::os::fd::OwnedFd, path: &Path, options: &MountOptions) -> Result<Mounted> {
+fn serve<T: Tree>(tree: Arc<T>, device: OwnedFd, path: &Path, options: &MountOptions) -> Result<Mounted> {
     let ours = mountpoint::look(path)?.mount.filter(mountpoint::is_ours);
     let ours = ours.ok_or_else(|| MountError::NotMounted(path.to_owned()))?;
     let ending = Arc::new(Ending::of(&device).map_err(MountError::io("watch", path))?);

@@ -53,6 +53,17 @@ fn the_mount_answers_when_mount_returns_and_is_gone_after_unmount() {
 }
 
 #[test]
+fn a_tree_without_a_readable_root_is_not_left_mounted() {
+    let Some(point) = Point::new() else { return };
+    let tree = tree();
+    tree.change(NodeId::ROOT, |root| root.attr.mode = 0);
+    let refused = dbakfs_mount::mount(tree, &point.path(), &MountOptions::default()).unwrap_err();
+    assert!(refused.to_string().starts_with("cannot read the root of"), "{refused}");
+    assert!(mount_lines(&point.path()).is_empty());
+    try_mount(&point.path()).unwrap();
+}
+
+#[test]
 fn dropping_unmounts() {
     let Some(point) = Point::new() else { return };
     drop(try_mount(&point.path()).unwrap());
