@@ -49,7 +49,7 @@ pub struct Attr {
     pub size: u64,
     /// Units of 512 bytes that `du` counts; fewer than `size` needs says that there are holes.
     pub blocks: u64,
-    /// Last change of the data; shown as the time of access too.
+    /// Last change of the data; shown as the time of access too. Times that no `SystemTime` can hold are shown as the epoch.
     pub mtime: Time,
     /// Last change of the inode.
     pub ctime: Time,
@@ -66,7 +66,7 @@ pub struct Entry<'a> {
     pub attr: Attr,
     /// How long the kernel may remember that this name means this node.
     pub lifetime: Lifetime,
-    /// Where a listing goes on after this entry: not 0, and rising.
+    /// Where a listing goes on after this entry: not 0, rising, and below 2⁶² (`telldir` is signed, and the mount adds to it).
     pub next: u64,
 }
 
@@ -106,7 +106,7 @@ pub enum TreeError {
     /// No extended attribute of that name (`ENODATA`).
     #[error("no such attribute")]
     NoAttribute,
-    /// `lseek` from an offset past the end (`ENXIO`).
+    /// `lseek` from an offset at or past the end, or for data where only a hole follows (`ENXIO`).
     #[error("past the end")]
     PastEnd,
     /// What is stored is damaged or could not be read (`EIO`).
