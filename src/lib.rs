@@ -16,3 +16,4 @@ mod random;
 pub mod repository;
 pub mod source;
 pub mod storage;
+pub mod view;

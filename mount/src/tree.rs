@@ -129,7 +129,8 @@ pub trait Tree: Send + Sync + 'static {
     /// `false` (that entry was not taken) or there are no more. `.` and `..` are the mount's business.
     fn read_dir(&self, directory: NodeId, from: u64, take: &mut dyn FnMut(Entry<'_>) -> bool) -> Result<()>;
 
-    /// The directory that holds directory `node` (the root is its own), for `..`.
+    /// The number that a listing of directory `node` shows for `..`: that of the directory that holds it (the root is its own), or, where
+    /// the tree keeps no way up, any number but 0. Only `readdir` shows it; the kernel finds its own way up.
     fn parent(&self, node: NodeId) -> Result<NodeId>;
 
     /// The target of a symbolic link: its bytes, as they were.

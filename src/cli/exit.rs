@@ -43,6 +43,12 @@ impl Exit {
         }
     }
 
+    /// The end that has this code.
+    pub(crate) fn from_code(code: i32) -> Option<Self> {
+        let all = [Self::Done, Self::Failed, Self::Usage, Self::Incomplete, Self::Damage, Self::NoStore, Self::Busy];
+        all.into_iter().find(|exit| i32::from(exit.code()) == code)
+    }
+
     /// The worse of two ends of parts of one command.
     pub(crate) fn worse(self, other: Self) -> Self {
         let rank = |exit| match exit {

@@ -7,6 +7,8 @@ mod backup;
 mod exit;
 mod init;
 mod list;
+mod ls;
+mod mount;
 mod output;
 mod points;
 mod progress;
@@ -58,6 +60,9 @@ enum Command {
     Init(init::Args),
     Backup(Box<backup::Args>),
     List(list::Args),
+    Ls(ls::Args),
+    Mount(mount::Args),
+    Umount(mount::UmountArgs),
 }
 
 /// Runs the command line of this process.
@@ -75,6 +80,9 @@ pub(crate) fn run() -> ExitCode {
         Command::Init(args) => init::run(global, &args),
         Command::Backup(args) => backup::run(global, *args),
         Command::List(args) => list::run(global, &args),
+        Command::Ls(args) => ls::run(global, &args),
+        Command::Mount(args) => mount::run(global, &args),
+        Command::Umount(args) => mount::run_umount(&args),
     };
     match answer {
         Ok(exit) => ExitCode::from(exit.code()),
