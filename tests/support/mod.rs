@@ -7,4 +7,5 @@
 #![allow(clippy::print_stderr, reason = "a test explains itself on standard error")]
 
 pub(crate) mod awkward;
+pub(crate) mod cli;
 pub(crate) mod tree;
