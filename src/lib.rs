@@ -14,5 +14,6 @@ pub mod overlay;
 pub mod pack;
 mod random;
 pub mod repository;
+pub mod restore;
 pub mod source;
 pub mod storage;
