@@ -8,7 +8,7 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, Mode, fchmod, fgetxattr, mkdirat, unlinkat};
+use rustix::fs::{AtFlags, Mode, fgetxattr, mkdirat, unlinkat};
 use rustix::io::Errno;
 
 use super::engine::{Engine, Here};
@@ -16,7 +16,7 @@ use super::fault::{During, Fault};
 use super::meta::{self, Handle, Present, Wanted, look_at};
 use super::names::{Name, names_of};
 use super::remove::{self, is_spared};
-use super::trail::open_directory;
+use super::trail::{open_directory, unlock};
 use super::{KeptBecause, Notice, RestoreError};
 use crate::format::record::{Flags, Record, Status};
 use crate::format::{Kind, Stat};
@@ -51,13 +51,27 @@ pub(super) struct Level {
 
 /// Whether what is made in `dir` inherits an ACL.
 pub(super) fn has_default_acl(dir: &OwnedFd) -> bool {
-    let mut none: [u8; 0] = [];
-    fgetxattr(dir, DEFAULT_ACL, &mut none[..]).is_ok_and(|len| len > 0)
+    // Too small for any: only whether there is one matters.
+    matches!(fgetxattr(dir, DEFAULT_ACL, &mut [0; 1][..]), Ok(_) | Err(Errno::RANGE))
 }
 
 /// Why nothing may be removed below a directory with this record.
 fn keeps_below(record: &Record) -> Option<KeptBecause> {
     (record.status == Status::Unread || record.flags.has(Flags::LEFT_OUT)).then_some(KeptBecause::Incomplete)
+}
+
+/// Makes a directory fit to be worked in: no ACL that its entries would inherit, if it is new, and no mode that would lock an
+/// ordinary user out, if it is old.
+fn prepare(fd: &OwnedFd, is_fresh: bool, inherits: bool) -> Result<(), Fault> {
+    if !is_fresh {
+        return unlock(fd.as_fd()).during("look at");
+    }
+    if inherits {
+        // What it cannot lose, or never had, is found when its own attributes are set.
+        let _ = remove_xattr_of(fd, DEFAULT_ACL.as_bytes());
+        let _ = remove_xattr_of(fd, b"system.posix_acl_access");
+    }
+    Ok(())
 }
 
 impl Engine<'_> {
@@ -72,7 +86,7 @@ impl Engine<'_> {
     ) -> Result<(), RestoreError> {
         let children = self.tree.directory(node)?;
         let stat = stat_of(fd).during("look at");
-        match stat.and_then(|stat| self.prepare(fd, is_fresh, true).map(|()| stat)) {
+        match stat.and_then(|stat| prepare(fd, is_fresh, true).map(|()| stat)) {
             Ok(stat) => self.push(node, children, place, id, Arc::clone(fd), is_fresh.then_some(&stat), None),
             Err(fault) => self.fault(place.path(), fault)?,
         }
@@ -114,25 +128,6 @@ impl Engine<'_> {
             is_unknown: record.status == Status::Unread && record.flags.has(Flags::LEFT_OUT),
         });
         self.trail.push(place, id, fd);
-    }
-
-    /// Makes a directory fit to be worked in: no ACL that its entries would inherit, if it is new, and no mode that would lock
-    /// an ordinary user out, if it is old.
-    fn prepare(&self, fd: &OwnedFd, is_fresh: bool, inherits: bool) -> Result<(), Fault> {
-        if is_fresh {
-            if inherits {
-                // What it cannot lose, or never had, is found when its own attributes are set.
-                let _ = remove_xattr_of(fd, DEFAULT_ACL.as_bytes());
-                let _ = remove_xattr_of(fd, b"system.posix_acl_access");
-            }
-        } else if !rustix::process::geteuid().is_root() {
-            let mode = Mode::from_raw_mode(stat_of(fd).during("look at")?.meta.mode);
-            if !mode.contains(Mode::RWXU) {
-                // Where it is not ours, each entry will say so.
-                let _ = fchmod(fd, mode | Mode::RWXU);
-            }
-        }
-        Ok(())
     }
 
     fn here(&mut self) -> Result<Here, Fault> {
@@ -304,7 +299,7 @@ impl Engine<'_> {
         let is_fresh = existing.is_none();
         let fd = Arc::new(open_directory(here.fd.as_fd(), name).during("open")?);
         let stat = stat_of(&fd).during("look at")?;
-        self.prepare(&fd, is_fresh, here.has_default_acl)?;
+        prepare(&fd, is_fresh, here.has_default_acl)?;
         let place = Place::below(&here.place, name);
         self.push(node, children, place, FileId::of(&stat), fd, is_fresh.then_some(&stat), keeps);
         Ok(())

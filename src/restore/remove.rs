@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use super::KeptBecause;
 use super::fault::{During, Fault};
 use super::names::names_of;
-use super::trail::{Trail, open_directory};
+use super::trail::{Trail, open_directory, unlock};
 use crate::format::{Kind, Stat};
 use crate::source::dir::Place;
 use crate::source::stat::{FileId, stat_at, stat_of};
@@ -149,7 +149,10 @@ impl Removal {
 
     fn descend(&mut self, name: CString) -> Result<(), Fault> {
         let dir = self.trail.fd().during("open the directory of")?;
-        let opened = open_directory(dir.as_fd(), name.to_bytes()).and_then(|fd| Ok((stat_of(&fd)?, fd)));
+        let opened = open_directory(dir.as_fd(), name.to_bytes()).and_then(|fd| {
+            unlock(fd.as_fd())?;
+            Ok((stat_of(&fd)?, fd))
+        });
         let (stat, fd) = match opened {
             Ok(opened) => opened,
             Err(errno) => return self.failed(&name, errno),

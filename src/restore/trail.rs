@@ -103,6 +103,18 @@ pub(super) fn open_directory(dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd
     }
 }
 
+/// Lets an ordinary user list and change the open directory `dir`, whatever its mode says, if it is theirs.
+pub(super) fn unlock(dir: BorrowedFd<'_>) -> Result<(), Errno> {
+    if !rustix::process::geteuid().is_root() {
+        let mode = Mode::from_raw_mode(stat_of(dir)?.meta.mode);
+        if !mode.contains(Mode::RWXU) {
+            // Where it is not theirs, each entry will say so.
+            let _ = rustix::fs::fchmod(dir, mode | Mode::RWXU);
+        }
+    }
+    Ok(())
+}
+
 /// Opens the directory at `path`, relative to `root`, component by component, only to look names up in it.
 pub(super) fn open_below(root: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd, Errno> {
     let flags = DIRECTORY.union(OFlags::PATH);
