@@ -8,7 +8,7 @@ use crate::shelf::{Shelf, dir, file};
 
 #[test]
 fn damaged_file_leaves_the_older_one_and_everything_else_is_restored() {
-    let large = |name| file(name, &(0..6_u32 << 20).map(|at| (at.wrapping_mul(at) >> 9) as u8).collect::<Vec<_>>());
+    let large = |name| file(name, &(0..6_u32 << 20).map(|at| at.wrapping_mul(at).to_le_bytes()[1]).collect::<Vec<_>>());
     let root = dir(
         "",
         vec![

@@ -89,12 +89,6 @@ impl Item {
         self
     }
 
-    /// The item at a path below this one.
-    pub(crate) fn at(&mut self, path: &str) -> &mut Self {
-        path.split('/')
-            .fold(self, |item, name| item.children.iter_mut().find(|child| child.name == name.as_bytes()).unwrap())
-    }
-
     /// The tree at `path`, read with plain calls.
     pub(crate) fn of(path: &Path) -> Self {
         let dir = File::open(path).unwrap();
