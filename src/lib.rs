@@ -4,7 +4,7 @@
 //! [`catalog`] lists. On its way out: [`overlay`] lays a differential over its full, [`view`] shows it, [`restore`] writes it.
 //! [`repository`] is the store as a whole; [`storage`] opens its files; [`format`] knows their bytes; [`index`] is what can be lost.
 
-//pub mod backup;
+pub mod backup;
 pub mod cache;
 pub mod catalog;
 pub mod chunker;
@@ -17,3 +17,4 @@ pub mod repository;
 pub mod restore;
 pub mod source;
 pub mod storage;
+pub mod view;

@@ -49,7 +49,7 @@ pub struct Attr {
     pub size: u64,
     /// Units of 512 bytes that `du` counts; fewer than `size` needs says that there are holes.
     pub blocks: u64,
-    /// Last change of the data; shown as the time of access too.
+    /// Last change of the data; shown as the time of access too. Times that no `SystemTime` can hold are shown as the epoch.
     pub mtime: Time,
     /// Last change of the inode.
     pub ctime: Time,
@@ -66,7 +66,7 @@ pub struct Entry<'a> {
     pub attr: Attr,
     /// How long the kernel may remember that this name means this node.
     pub lifetime: Lifetime,
-    /// Where a listing goes on after this entry: not 0, and rising.
+    /// Where a listing goes on after this entry: not 0, rising, and below 2⁶² (`telldir` is signed, and the mount adds to it).
     pub next: u64,
 }
 
@@ -106,7 +106,7 @@ pub enum TreeError {
     /// No extended attribute of that name (`ENODATA`).
     #[error("no such attribute")]
     NoAttribute,
-    /// `lseek` from an offset past the end (`ENXIO`).
+    /// `lseek` from an offset at or past the end, or for data where only a hole follows (`ENXIO`).
     #[error("past the end")]
     PastEnd,
     /// What is stored is damaged or could not be read (`EIO`).
@@ -129,7 +129,8 @@ pub trait Tree: Send + Sync + 'static {
     /// `false` (that entry was not taken) or there are no more. `.` and `..` are the mount's business.
     fn read_dir(&self, directory: NodeId, from: u64, take: &mut dyn FnMut(Entry<'_>) -> bool) -> Result<()>;
 
-    /// The directory that holds directory `node` (the root is its own), for `..`.
+    /// The number that a listing of directory `node` shows for `..`: that of the directory that holds it (the root is its own), or, where
+    /// the tree keeps no way up, any number but 0. Only `readdir` shows it; the kernel finds its own way up.
     fn parent(&self, node: NodeId) -> Result<NodeId>;
 
     /// The target of a symbolic link: its bytes, as they were.

@@ -8,14 +8,14 @@ use crate::format::catalog::PackRef;
 use crate::format::pack::ChunkId;
 use crate::format::record::Place;
 use crate::index::{ChunkTable, Location, PackOf, short};
-use crate::pack::{Class, Packed, Packer, Session};
+use crate::pack::{Class, PackOptions, Packed, Packer};
 use crate::storage::Storage;
 
 /// Takes chunks and says where they lie. The first chunk loads the table of known chunks and starts the packing threads: a backup that reads nothing pays for neither.
 pub(super) struct ChunkStore<'a> {
     key: [u8; 32],
     storage: Storage,
-    session: Session,
+    options: PackOptions,
     load: Option<Box<dyn FnOnce() -> Result<ChunkTable> + 'a>>,
     known: ChunkTable,
     /// Row of the table of known chunks of each pack of the session.
@@ -32,14 +32,14 @@ impl<'a> ChunkStore<'a> {
     pub(super) fn new(
         key: [u8; 32],
         storage: Storage,
-        session: Session,
+        options: PackOptions,
         is_dry: bool,
         load: impl FnOnce() -> Result<ChunkTable> + 'a,
     ) -> Self {
         Self {
             key,
             storage,
-            session,
+            options,
             load: Some(Box::new(load)),
             known: ChunkTable::default(),
             session_rows: Vec::new(),
@@ -65,7 +65,7 @@ impl<'a> ChunkStore<'a> {
         }
         let packer = match &mut self.packer {
             Some(packer) => packer,
-            none => none.insert(Packer::new(self.storage.clone(), self.session)?),
+            none => none.insert(Packer::new(self.storage.clone(), self.options)?),
         };
         let place = packer.add(id, bytes, class)?;
         while self.session_rows.len() <= place.pack as usize {

@@ -82,10 +82,10 @@ impl ContentReader {
             }
             return Ok(fresh);
         }
-        let mut ranges = file.extents().peekable();
-        while let Some(range) = ranges.next() {
+        for range in file.extents() {
             let range = range.map_err(ContentError::Source)?;
-            let reached = self.read_range(file, range.clone(), store, &mut fresh, progress)?;
+            let mut read = |buffer: &mut [u8], at| file.read_at(buffer, at);
+            let reached = self.cut(&mut read, range.clone(), store, &mut fresh, progress)?;
             if reached < range.end {
                 fresh.size = reached;
                 break;
@@ -94,10 +94,40 @@ impl ContentReader {
         Ok(fresh)
     }
 
-    /// Reads one range of data; answers where it ended, which is earlier than asked if the file did.
-    fn read_range(
+    /// Reads `input` to its end and puts its data into `store`.
+    pub(super) fn read_stream(
         &mut self,
-        file: &OpenFile,
+        input: &mut dyn io::Read,
+        store: &mut ChunkStore<'_>,
+        progress: &Progress,
+    ) -> Result<Fresh, ContentError> {
+        let mut fresh = Fresh::default();
+        let mut begin = Vec::new();
+        let small = u64::from(self.limits.whole_file_bytes.max(self.limits.inline_bytes));
+        let mut head = io::Read::take(&mut *input, small + 1);
+        io::Read::read_to_end(&mut head, &mut begin).map_err(ContentError::Source)?;
+        if begin.len() as u64 <= small {
+            (fresh.size, fresh.data_bytes) = (begin.len() as u64, begin.len() as u64);
+            progress.read(fresh.size);
+            if begin.len() <= self.limits.inline_bytes as usize {
+                fresh.inline = begin;
+            } else {
+                let (id, place) = store.put(&begin, Class::Small)?;
+                fresh.push(0, begin.len(), id, place);
+            }
+            return Ok(fresh);
+        }
+        let mut input = io::Read::chain(begin.as_slice(), input);
+        let mut read = |buffer: &mut [u8], _| read_full(&mut input, buffer);
+        fresh.size = self.cut(&mut read, 0..u64::MAX, store, &mut fresh, progress)?;
+        Ok(fresh)
+    }
+
+    /// Cuts a run of data and puts its chunks into `store`; answers where it ended, which is earlier than asked if the data did. `read` fills a buffer
+    /// with what stands at an offset, less only where the data ends.
+    fn cut(
+        &mut self,
+        read: &mut dyn FnMut(&mut [u8], u64) -> io::Result<usize>,
         range: std::ops::Range<u64>,
         store: &mut ChunkStore<'_>,
         fresh: &mut Fresh,
@@ -105,7 +135,7 @@ impl ContentReader {
     ) -> Result<u64, ContentError> {
         let window = self.chunker.window();
         self.buffer.resize(READ_BYTES.max(window) + window, 0);
-        // The bytes at hand are `buffer[taken..filled]`; they begin at `at` in the file.
+        // The bytes at hand are `buffer[taken..filled]`; they begin at `at`.
         let (mut at, mut taken, mut filled) = (range.start, 0, 0);
         let mut is_at_end = false;
         loop {
@@ -115,10 +145,10 @@ impl ContentReader {
                 let left = range.end - at - filled as u64;
                 let room = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len() - filled);
                 let wanted = &mut self.buffer[filled..filled + room];
-                let read = file.read_at(wanted, at + filled as u64).map_err(ContentError::Source)?;
-                filled += read;
-                is_at_end = read < room || read as u64 == left;
-                progress.read(read as u64);
+                let got = read(wanted, at + filled as u64).map_err(ContentError::Source)?;
+                filled += got;
+                is_at_end = got < room || got as u64 == left;
+                progress.read(got as u64);
             }
             if taken == filled {
                 return Ok(at);
@@ -132,6 +162,20 @@ impl ContentReader {
             at += len as u64;
         }
     }
+}
+
+/// Fills `buffer`, but for the end of the input.
+fn read_full(input: &mut dyn io::Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match input.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
 }
 
 impl Fresh {

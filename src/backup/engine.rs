@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::chunks::ChunkStore;
 use super::content::ContentReader;
-use super::group::{Born, Group, Slot, Version};
+use super::group::{Born, Group, Slot, Vanished, Version};
 use super::links::Links;
 use super::{BackupError, Choice, Notice, Progress, Result, version};
 use crate::catalog::{CatalogWriter, Entry};
@@ -69,9 +69,11 @@ impl Before {
 /// A directory whose listing is under way, or whose subdirectories are.
 struct Frame {
     group: Group,
-    /// Where its own record waits in the group above; none for the root.
-    slot: Option<Slot>,
+    /// Where its own record waits in the group above.
+    slot: Slot,
     below: std::vec::IntoIter<Below>,
+    /// It was gone when it was entered; its record has been taken back.
+    has_vanished: bool,
 }
 
 /// A subdirectory whose listings are to come.
@@ -82,25 +84,25 @@ struct Below {
 
 /// What the entries of a directory are compared with.
 #[derive(Clone, Copy, Default)]
-struct Ground {
-    directory: Directory,
+pub(super) struct Ground {
+    pub(super) directory: Directory,
     /// The previous point does not show the directory: only the base has it.
-    is_hidden: bool,
+    pub(super) is_hidden: bool,
 }
 
 /// The previous entries of one directory, read alongside its listing.
-struct Alongside {
+pub(super) struct Alongside {
     cursor: Option<OverlayCursor>,
     is_hidden: bool,
     head: Option<Pair>,
 }
 
 impl Alongside {
-    fn new(tree: Option<&PointTree>, ground: Ground) -> Self {
+    pub(super) fn new(tree: Option<&PointTree>, ground: Ground) -> Self {
         Self { cursor: tree.map(|tree| tree.entries(ground.directory)), is_hidden: ground.is_hidden, head: None }
     }
 
-    fn peek(&mut self) -> Result<Option<&Pair>> {
+    pub(super) fn peek(&mut self) -> Result<Option<&Pair>> {
         if self.head.is_none()
             && let Some(cursor) = &mut self.cursor
         {
@@ -127,7 +129,12 @@ impl Engine<'_> {
     }
 
     /// Compares everything. `root` is the source's root directory; its record is the last of the catalog.
-    pub(super) fn run(&mut self, root: &Stat, dir: &OpenDir, listings: &mut dyn Iterator<Item = Listing>) -> Result<()> {
+    pub(super) fn run(
+        &mut self,
+        root: &Stat,
+        dir: &OpenDir,
+        listings: &mut dyn Iterator<Item = Listing>,
+    ) -> Result<()> {
         let mut root_group = Group::default();
         let before = match &self.previous {
             None => Before { seen: None, base: None },
@@ -139,7 +146,6 @@ impl Engine<'_> {
         };
         let below = self.directory(&mut root_group, b"", root, dir, &before, true)?;
         let mut stack: Vec<Frame> = Vec::new();
-        let slot = below.slot;
         let mut next = Some(below);
         loop {
             while let Some(below) = next.take() {
@@ -152,9 +158,9 @@ impl Engine<'_> {
                 Some(above) => (&mut above.group, false),
                 None => (&mut root_group, true),
             };
-            let slot = frame.slot.unwrap_or(slot);
+            let slot = frame.slot;
             // The root is always written, and so is a directory that leads to something.
-            if is_root || !parent.is_passage(slot) || !frame.group.is_empty() {
+            if !frame.has_vanished && (is_root || !parent.is_passage(slot) || !frame.group.is_empty()) {
                 let row = self.write_group(frame.group)?;
                 parent.set_children(slot, row);
             }
@@ -179,6 +185,15 @@ impl Engine<'_> {
                 return Err(BackupError::Cancelled);
             }
             let Some(mut listing) = listings.next() else { return Err(BackupError::Cancelled) };
+            let parent = stack.last_mut().map_or(&mut *root_group, |frame| &mut frame.group);
+            if listing.error.as_ref().is_some_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
+                if parent.vanish(slot) == Vanished::Whiteout {
+                    self.counts.deleted += 1;
+                }
+                self.has_changed = true;
+                self.counts.directories -= 1;
+                return Ok(Frame { group, slot, below: Vec::new().into_iter(), has_vanished: true });
+            }
             for found in &listing.entries {
                 let name = listing.name(found);
                 let pair = self.before(name, &mut before, &mut group, listing.is_partial)?;
@@ -194,16 +209,21 @@ impl Engine<'_> {
                 self.absent(&mut before, &mut group, listing.is_partial)?;
             }
             if let Some(error) = listing.error.take() {
-                let parent = stack.last_mut().map_or(root_group, |frame| &mut frame.group);
                 parent.mark_unread(slot);
                 self.unread(listing.dir.path(), error);
             }
-            return Ok(Frame { group, slot: Some(slot), below: below.into_iter() });
+            return Ok(Frame { group, slot, below: below.into_iter(), has_vanished: false });
         }
     }
 
     /// What there was under `name`; what sorts before it is gone from the source.
-    fn before(&mut self, name: &[u8], before: &mut Alongside, group: &mut Group, is_partial: bool) -> Result<Before> {
+    pub(super) fn before(
+        &mut self,
+        name: &[u8],
+        before: &mut Alongside,
+        group: &mut Group,
+        is_partial: bool,
+    ) -> Result<Before> {
         loop {
             let order = before.peek()?.map(|pair| pair.name().cmp(name));
             match order {
@@ -220,7 +240,7 @@ impl Engine<'_> {
     }
 
     /// Deals with a name that the source no longer has, or that a broken listing does not show.
-    fn absent(&mut self, before: &mut Alongside, group: &mut Group, is_partial: bool) -> Result<()> {
+    pub(super) fn absent(&mut self, before: &mut Alongside, group: &mut Group, is_partial: bool) -> Result<()> {
         let Some(pair) = before.head.take() else { return Ok(()) };
         if is_partial && !before.is_hidden {
             return self.carry_pair(group, &pair);
@@ -374,9 +394,10 @@ impl Engine<'_> {
     }
 
     fn directory_xattrs(&self, dir: &OpenDir, name: &[u8], is_root: bool) -> Vec<u8> {
-        let read = dir.fd().map_err(std::io::Error::from).and_then(|fd| {
-            if is_root { xattr::xattrs_of(fd) } else { xattr::xattrs_at(fd, name) }
-        });
+        let read = dir
+            .fd()
+            .map_err(std::io::Error::from)
+            .and_then(|fd| if is_root { xattr::xattrs_of(fd) } else { xattr::xattrs_at(fd, name) });
         self.xattrs_or_say(read, || if is_root { dir.path() } else { dir.path_of(name) })
     }
 
@@ -424,7 +445,7 @@ impl Engine<'_> {
         }
     }
 
-    fn write_records(&mut self, group: Group) -> Result<Children> {
+    pub(super) fn write_records(&mut self, group: Group) -> Result<Children> {
         match &mut self.writer {
             Some(writer) => Ok(group.write(self.settings.number, &mut self.links, writer)?),
             None => Ok(Children::default()),

@@ -1,6 +1,7 @@
 //! One entry that is no directory: unchanged, another version, a further name, or not to be read.
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use lru::LruCache;
@@ -18,19 +19,19 @@ use crate::format::table::{Chunk, Extent};
 use crate::format::{Kind, Meta, Stat, Timestamp};
 use crate::overlay::{Layer, Node};
 use crate::pack::BlockReader;
-use crate::source::{OpenDir, OpenError, is_settled, open_file, read_link, stat, xattr};
+use crate::source::{Margin, OpenDir, OpenError, is_settled, open_file, read_link, stat, xattr};
 
 /// How often a file is read that changes while it is read.
 const ATTEMPTS: u32 = 3;
 
 /// An entry as it was just read.
-struct FreshLeaf {
+pub(super) struct FreshLeaf {
     /// Taken before reading.
-    stat: Stat,
-    taken_at: Timestamp,
-    xattrs: Vec<u8>,
-    content: Fresh,
-    is_torn: bool,
+    pub(super) stat: Stat,
+    pub(super) taken_at: Timestamp,
+    pub(super) xattrs: Vec<u8>,
+    pub(super) content: Fresh,
+    pub(super) is_torn: bool,
 }
 
 /// What reading an entry came to.
@@ -65,8 +66,12 @@ impl Engine<'_> {
         match self.read_leaf(dir, name, *stat)? {
             Read::Fresh(fresh) => {
                 // What was replaced while it was read may be of another kind than was listed.
-                let candidates = if fresh.stat.ino == stat.ino { candidates } else { self::candidates(before, fresh.stat.meta.kind) };
-                self.fresh(group, dir, name, &fresh, before, &candidates)
+                let candidates = if fresh.stat.ino == stat.ino {
+                    candidates
+                } else {
+                    self::candidates(before, fresh.stat.meta.kind)
+                };
+                self.fresh(group, name, &fresh, before, &candidates, dir.margin(), &|| dir.path_of(name))
             }
             Read::Gone => {
                 self.has_changed |= before.seen.is_some();
@@ -108,9 +113,10 @@ impl Engine<'_> {
         flags: Flags,
     ) -> Result<()> {
         let record = candidate.entry.record();
-        self.has_changed |= before.seen.as_ref().is_none_or(|seen| {
-            !is_same_node(seen, candidate) || seen.entry.record().status == Status::Unread
-        });
+        self.has_changed |= before
+            .seen
+            .as_ref()
+            .is_none_or(|seen| !is_same_node(seen, candidate) || seen.entry.record().status == Status::Unread);
         self.count_entry(&record.meta);
         self.has_xattrs |= !candidate.entry.xattrs().is_empty();
         let mut link = None;
@@ -151,7 +157,8 @@ impl Engine<'_> {
     /// Deals with a further name of an inode that was met before.
     fn further_name(&mut self, group: &mut Group, name: &[u8], link: LinkId, before: &Before) -> Result<()> {
         let birth = self.links.birth(link);
-        let known = before.seen.as_ref().filter(|seen| birth == Some(seen.entry.record().birth) && !seen.is_directory());
+        let known =
+            before.seen.as_ref().filter(|seen| birth == Some(seen.entry.record().birth) && !seen.is_directory());
         let known = known.filter(|seen| seen.entry.record().status != Status::Unread);
         self.has_changed |= known.is_none();
         if let Some(known) = known.filter(|known| self.is_differential() && known.layer == Layer::Full) {
@@ -175,16 +182,18 @@ impl Engine<'_> {
     }
 
     /// Deals with an entry that was read: it may still be a version that is known.
-    fn fresh(
+    #[expect(clippy::too_many_arguments, reason = "what was read, and all that it is held against")]
+    pub(super) fn fresh(
         &mut self,
         group: &mut Group,
-        dir: &OpenDir,
         name: &[u8],
         fresh: &FreshLeaf,
         before: &Before,
         candidates: &[Option<Node>; 2],
+        margin: Margin,
+        path: &dyn Fn() -> PathBuf,
     ) -> Result<()> {
-        let settled = !fresh.is_torn && is_settled(&fresh.stat, fresh.taken_at, dir.margin());
+        let settled = !fresh.is_torn && is_settled(&fresh.stat, fresh.taken_at, margin);
         let mut flags = if settled { Flags::default() } else { Flags::RECHECK };
         for candidate in candidates.iter().flatten() {
             if self.is_same_version(fresh, candidate)? {
@@ -198,7 +207,7 @@ impl Engine<'_> {
         if fresh.is_torn {
             flags = flags.with(Flags::TORN);
             self.counts.torn += 1;
-            (self.notify)(Notice::Torn { path: dir.path_of(name) });
+            (self.notify)(Notice::Torn { path: path() });
         }
         self.has_changed = true;
         let content = match fresh.content.extents.as_slice() {
@@ -367,19 +376,11 @@ impl FreshLeaf {
 }
 
 /// What is said of an entry that was never seen by anybody.
-const UNKNOWN: Meta = Meta {
-    kind: Kind::File,
-    mode: 0,
-    uid: 0,
-    gid: 0,
-    nlink: 1,
-    rdev: 0,
-    size: 0,
-    mtime: Timestamp::new(0, 0),
-};
+const UNKNOWN: Meta =
+    Meta { kind: Kind::File, mode: 0, uid: 0, gid: 0, nlink: 1, rdev: 0, size: 0, mtime: Timestamp::new(0, 0) };
 
 /// The versions that an entry of this kind may turn out to be: the previous point's first, then the base's if it is another.
-fn candidates(before: &Before, kind: Kind) -> [Option<Node>; 2] {
+pub(super) fn candidates(before: &Before, kind: Kind) -> [Option<Node>; 2] {
     let seen = before.seen.clone().filter(|seen| seen.entry.record().meta.kind == kind);
     let base = before.base_of_kind(kind).map(|base| Node { layer: Layer::Full, entry: base.clone() });
     let base = base.filter(|base| seen.as_ref().is_none_or(|seen| !is_same_node(seen, base)));

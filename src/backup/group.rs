@@ -41,6 +41,15 @@ struct Pending {
     is_passage: bool,
 }
 
+/// What becomes of a directory that was listed and is gone when it is entered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Vanished {
+    /// The base has it: a whiteout takes its place.
+    Whiteout,
+    /// Nobody has it.
+    Nothing,
+}
+
 /// The children of one directory that will be listed, in order.
 #[derive(Default)]
 pub(super) struct Group {
@@ -71,7 +80,8 @@ impl Group {
 
     /// Lists a whiteout for the base's record `base`, which `gone` describes.
     pub(super) fn push_whiteout(&mut self, name: &[u8], gone: &Meta, base: u32) {
-        let meta = Meta { kind: gone.kind, mode: 0, uid: 0, gid: 0, nlink: 1, rdev: 0, size: 0, mtime: Timestamp::default() };
+        let meta =
+            Meta { kind: gone.kind, mode: 0, uid: 0, gid: 0, nlink: 1, rdev: 0, size: 0, mtime: Timestamp::default() };
         let record = Record {
             meta,
             status: Status::Deleted,
@@ -117,6 +127,18 @@ impl Group {
         let pending = &mut self.pending[slot.0];
         pending.record.status = Status::Unread;
         pending.is_passage = false;
+    }
+
+    /// Takes back a listed directory that has vanished.
+    pub(super) fn vanish(&mut self, slot: Slot) -> Vanished {
+        let pending = &mut self.pending[slot.0];
+        pending.is_passage = pending.record.base.is_none();
+        if pending.is_passage {
+            return Vanished::Nothing;
+        }
+        pending.record.status = Status::Deleted;
+        pending.record.content = Content::None;
+        Vanished::Whiteout
     }
 
     /// Whether nothing will be listed.

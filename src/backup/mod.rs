@@ -23,7 +23,7 @@ use std::path::PathBuf;
 
 pub use mode::{Choice, Decision, Mode, Reason};
 pub use report::{Notice, Progress};
-pub use run::{Done, Made, Options, Outcome, Subject, back_up};
+pub use run::{Done, Made, Options, Outcome, Session, Subject};
 
 use crate::catalog::CatalogError;
 use crate::format::pack::PackId;
@@ -76,6 +76,12 @@ pub enum BackupError {
     PackGone {
         /// The pack.
         pack: PackId,
+    },
+    /// Another writer committed under the number of this backup, although it held no lock that this one sees.
+    #[error("the number {number} was taken by another writer; nothing was committed")]
+    NumberTaken {
+        /// The number.
+        number: crate::format::Number,
     },
     /// The backup was told to stop.
     #[error("the backup was stopped; nothing was committed")]

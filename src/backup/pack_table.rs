@@ -34,11 +34,6 @@ impl PackTable {
         row
     }
 
-    /// The pack in a row.
-    pub(super) fn pack(&self, row: u32) -> PackOf {
-        self.rows[row as usize]
-    }
-
     /// The table with every pack's name; `named` gives those of the session.
     pub(super) fn finish(self, named: &HashMap<u32, PackRef>) -> Vec<PackRef> {
         let name = |pack: PackOf| match pack {

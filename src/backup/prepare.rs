@@ -57,7 +57,8 @@ pub(crate) fn prepare(store: &Store) -> Result<Prepared> {
     let opened = Index::open(&path).and_then(|index| index.packs().map(|packs| (index, packs)));
     let mut prepared = match opened {
         Ok((index, known)) => {
-            let mut prepared = Prepared { index: Some(index), listed, notices: Vec::new(), storage: store.storage().clone() };
+            let mut prepared =
+                Prepared { index: Some(index), listed, notices: Vec::new(), storage: store.storage().clone() };
             prepared.mend(&known, existed)?;
             prepared
         }

@@ -32,7 +32,9 @@ pub fn is_same_meta(one: &Meta, other: &Meta) -> bool {
 pub fn fingerprint(stat: &Stat) -> ShortId {
     let mut hasher = blake3::Hasher::new();
     let Timestamp { secs, nanos } = stat.meta.mtime;
-    for number in [stat.ino, stat.dev, stat.meta.size, secs.cast_unsigned(), nanos.into(), stat.ctime.secs.cast_unsigned()] {
+    for number in
+        [stat.ino, stat.dev, stat.meta.size, secs.cast_unsigned(), nanos.into(), stat.ctime.secs.cast_unsigned()]
+    {
         hasher.update(&number.to_le_bytes());
     }
     hasher.update(&stat.ctime.nanos.to_le_bytes());

@@ -8,7 +8,7 @@ mod open_pack;
 mod packer;
 mod reader;
 
-pub use packer::{Class, Packed, Packer, Session};
+pub use packer::{Class, PackOptions, Packed, Packer};
 pub use reader::{BlockReader, Pack};
 
 use crate::format::FormatError;

@@ -26,9 +26,9 @@ pub enum Class {
     Large,
 }
 
-/// What a session of writing packs is set to.
+/// How packs are written.
 #[derive(Clone, Copy, Debug)]
-pub struct Session {
+pub struct PackOptions {
     /// The family that its packs belong to.
     pub family: u32,
     /// zstd level.
@@ -42,7 +42,7 @@ pub struct Session {
 /// Writes packs. A place that it gives counts packs from 0 in the order of the session, until [`Packer::finish`] names them.
 pub struct Packer {
     storage: Storage,
-    session: Session,
+    options: PackOptions,
     compressors: Compressors,
     pack: Option<Current>,
     next_ordinal: u32,
@@ -66,9 +66,9 @@ impl Packer {
     ///
     /// # Errors
     /// Where threads cannot be started.
-    pub fn new(storage: Storage, session: Session) -> Result<Self> {
-        let compressors = Compressors::start(session.level)?;
-        Ok(Self { storage, session, compressors, pack: None, next_ordinal: 0 })
+    pub fn new(storage: Storage, options: PackOptions) -> Result<Self> {
+        let compressors = Compressors::start(options.level)?;
+        Ok(Self { storage, options, compressors, pack: None, next_ordinal: 0 })
     }
 
     /// Adds a chunk of 1 byte to [`MAX_RAW_BYTES`]. What is returned as `pack` is the pack's place in the session.
@@ -79,8 +79,8 @@ impl Packer {
         let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         assert!((1..=MAX_RAW_BYTES).contains(&len), "a chunk has some bytes, and fits in a block");
         let block_bytes = match class {
-            Class::Small => self.session.small_block_bytes,
-            Class::Large => self.session.large_block_bytes,
+            Class::Small => self.options.small_block_bytes,
+            Class::Large => self.options.large_block_bytes,
         };
         if self.pack.as_ref().is_some_and(|pack| pack.raw_bytes >= PACK_RAW_BYTES || pack.chunks >= PACK_CHUNKS) {
             self.close_pack()?;
@@ -88,7 +88,7 @@ impl Packer {
         let current = match &mut self.pack {
             Some(current) => current,
             none => {
-                let pack = Arc::new(OpenPack::create(&self.storage, self.next_ordinal, self.session.family)?);
+                let pack = Arc::new(OpenPack::create(&self.storage, self.next_ordinal, self.options.family)?);
                 self.next_ordinal += 1;
                 none.insert(Current { pack, raw_bytes: 0, chunks: 0, groups: [None, None] })
             }

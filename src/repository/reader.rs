@@ -218,6 +218,11 @@ impl Reader {
         let size = record.meta.size;
         match record.content {
             _ if record.meta.kind != Kind::File || offset >= size => Ok(()),
+            // No holes: the extents need not be looked at.
+            _ if record.data_bytes == size => {
+                take(0..size);
+                Ok(())
+            }
             Content::None | Content::Children(_) => Ok(()),
             Content::Inline | Content::One(_) => {
                 take(0..size);

@@ -18,6 +18,8 @@ use rustix::{
     io::Errno,
 };
 
+use crate::format::Timestamp;
+
 use super::{
     beneath::{DIRECTORY, DIRECTORY_MODE, FILE_MODE, check_name, open_beneath, split},
     durable::{self, Place, Replace},
@@ -261,6 +263,18 @@ impl Storage {
             Err(Errno::NOENT) => Ok(false),
             Err(error) => Err(failed(error.into())),
         }
+    }
+
+    /// When names last came to `directory` or went from it.
+    ///
+    /// # Errors
+    /// It cannot be found out.
+    pub fn changed_at(&self, directory: &str) -> Result<Timestamp, StorageError> {
+        let fd = self.directory(directory, Act::Inspect)?;
+        let stat = fstat(&fd).map_err(|error| StorageError::new(Act::Inspect, &self.shown(directory), error))?;
+        #[allow(clippy::useless_conversion, reason = "narrower on some machines")]
+        let nanos = u32::try_from(stat.st_mtime_nsec).unwrap_or(0);
+        Ok(Timestamp::new(stat.st_mtime, nanos))
     }
 
     /// Whether files can be made in `directory` by this user; the error says why not.

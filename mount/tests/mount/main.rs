@@ -1,0 +1,12 @@
+//! Trees in memory behind real mounts.
+
+#![expect(clippy::unwrap_used, reason = "the helpers of tests are tests too")]
+
+mod content;
+mod damage;
+mod kernel_cache;
+mod lifecycle;
+mod memory;
+mod permissions;
+mod rig;
+mod user;

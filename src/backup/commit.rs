@@ -1,0 +1,141 @@
+//! The end of a backup: what must be durable before the catalog is renamed, the rename, and what follows it.
+
+use super::engine::Engine;
+use super::prepare::chain;
+use super::run::{Done, Made, Outcome, Run};
+use super::{BackupError, Choice, Decision, Notice, Result};
+use crate::format::catalog::PackRef;
+use crate::format::layout;
+use crate::format::{Number, Point, Timestamp};
+use crate::index::{Index, ShortId};
+use crate::pack::Packed;
+use crate::repository::notes::Notes;
+use crate::repository::{PointNotes, Points, SourceNotes, WriterLock, marks, tags};
+
+impl Run<'_> {
+    /// Commits the point, or finds that there is nothing to commit.
+    pub(super) fn conclude(
+        &self,
+        engine: Engine<'_>,
+        mut point: Point,
+        points: &Points,
+        decision: Decision,
+    ) -> Result<Done> {
+        let Engine { writer, chunks, counts, has_changed, settled, .. } = engine;
+        let (packed, packs) = chunks.finish()?;
+        point.counts = counts;
+        point.counts.stored_bytes = packed.iter().map(|packed| packed.pack.file_len).sum();
+        let done = |outcome, counts| Done { outcome, decision, counts };
+        let (Some(writer), Some(lock)) = (writer, &self.session.lock) else {
+            return Ok(done(Outcome::Tried { has_changed }, counts));
+        };
+        let newest = points.of_source(self.name.as_str()).max_by_key(|point| point.time);
+        // An independent full is made for its own sake: a second copy of what has not changed is the point of it.
+        let is_wanted = self.options.force || matches!(decision.choice, Choice::Full { independent: true });
+        if let Some(newest) = newest.filter(|_| !has_changed && !is_wanted) {
+            drop(writer);
+            let mut notes = points.notes.clone();
+            for (number, changed) in self.tag_writes(&points.points, &mut notes, newest.number)? {
+                changed.write(&self.session.store, lock, number)?;
+            }
+            self.note_success(lock, newest)?;
+            self.tell_index(&packed, point.family, settled, &[]);
+            return Ok(done(Outcome::Unchanged(Box::new(newest.clone())), counts));
+        }
+        self.check_packs(&packs)?;
+        let reserved = marks::reserve(&self.session.store, lock, Points::highest(self.session.store.storage())?)?;
+        if let Some(problem) = reserved.problem {
+            (self.notify)(Notice::Problem(problem.to_string()));
+        }
+        if reserved.value != point.number {
+            return Err(BackupError::NumberTaken { number: point.number });
+        }
+        // The new point's tags are there before the point is; those of other points go after it has come.
+        let mut notes = points.notes.clone();
+        let mut all = points.points.clone();
+        all.push(point.clone());
+        let writes = self.tag_writes(&all, &mut notes, point.number)?;
+        let (own, others): (Vec<_>, Vec<_>) = writes.into_iter().partition(|(number, _)| *number == point.number);
+        for (number, changed) in own {
+            changed.write(&self.session.store, lock, number)?;
+        }
+        point.finished = Timestamp::now();
+        let catalog_bytes = writer.finish(&point, packs)?;
+        for (number, changed) in others {
+            changed.write(&self.session.store, lock, number)?;
+        }
+        self.note_success(lock, &point)?;
+        let outdated: Vec<Number> = if point.is_full() {
+            points.of_source(self.name.as_str()).map(|point| point.number).collect()
+        } else {
+            Vec::new()
+        };
+        self.tell_index(&packed, point.family, settled, &outdated);
+        let counts = point.counts;
+        Ok(done(Outcome::Made(Box::new(Made { point, catalog_bytes, new_packs: packed.len() })), counts))
+    }
+
+    /// What must be written so that the tags stand at `number`, each point once, in order.
+    fn tag_writes(&self, points: &[Point], notes: &mut Notes, number: Number) -> Result<Vec<(Number, PointNotes)>> {
+        let mut order: Vec<Number> = Vec::new();
+        for tag in &self.options.tags {
+            let plan = tags::assign(points, notes, number, tag, self.moving())?;
+            for (number, changed) in plan.writes {
+                notes.insert(number, changed);
+                if !order.contains(&number) {
+                    order.push(number);
+                }
+            }
+        }
+        Ok(order.into_iter().map(|number| (number, notes.get(&number).cloned().unwrap_or_default())).collect())
+    }
+
+    /// Every pack that is referred to must be there: the index may be older than the store.
+    fn check_packs(&self, packs: &[PackRef]) -> Result<()> {
+        for pack in packs {
+            if self.session.store.storage().len(&layout::pack(&pack.id))? != Some(pack.file_len) {
+                return Err(BackupError::PackGone { pack: pack.id });
+            }
+        }
+        Ok(())
+    }
+
+    fn note_success(&self, lock: &WriterLock, point: &Point) -> Result<()> {
+        let store = &self.session.store;
+        let mut notes = match SourceNotes::read(store.storage(), self.name) {
+            Ok(Some(notes)) => notes,
+            _ => SourceNotes::new(point.source.clone()),
+        };
+        notes.source.clone_from(&point.source);
+        notes.last_success = Some(Timestamp::now());
+        notes.last_point = Some(point.number);
+        Ok(notes.write(store, lock)?)
+    }
+
+    /// Tells the index what the catalog knows already. An index that refuses is set aside: the next backup makes it anew.
+    fn tell_index(&self, packed: &[Packed], family: u32, settled: Vec<(Number, u32, ShortId)>, outdated: &[Number]) {
+        let tell = || -> Result<()> {
+            let prepared = self.session.index(self.notify)?;
+            let index = prepared.index();
+            for packed in packed {
+                index.add(packed.pack, family, &packed.chunks)?;
+            }
+            for number in outdated {
+                index.unsettle(*number)?;
+            }
+            let is_new = !packed.is_empty() || !settled.is_empty();
+            index.settle(settled.into_iter().filter(|(number, ..)| !outdated.contains(number)))?;
+            if is_new {
+                index.flush()?;
+            }
+            Ok(())
+        };
+        if let Err(error) = tell() {
+            let path = self.session.store.path().join(layout::INDEX);
+            (self.notify)(Notice::Problem(format!("the index is given up: {}", chain(&error))));
+            if let Err(error) = Index::set_aside(&path) {
+                (self.notify)(Notice::Problem(chain(&error)));
+            }
+        }
+    }
+}

@@ -1,0 +1,397 @@
+//! One backup from its beginning to its commit.
+
+use std::cell::{RefCell, RefMut};
+use std::collections::BTreeSet;
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread::JoinHandle;
+
+use super::chunks::ChunkStore;
+use super::content::ContentReader;
+use super::engine::{Engine, Settings};
+use super::entry::ChunkIds;
+use super::links::Links;
+use super::mode::decide;
+use super::prepare::{self, Prepared};
+use super::{BackupError, Choice, Decision, Mode, Notice, Progress, Reason, Result};
+use crate::catalog::{CatalogError, CatalogWriter};
+use crate::chunker::{ChunkLengths, Chunker};
+use crate::format::{CatalogId, Counts, Number, Point, PointKind, SourceId, Timestamp};
+use crate::overlay::PointTree;
+use crate::pack::PackOptions;
+use crate::repository::tags::Moving;
+use crate::repository::{
+    CacheBytes, Points, Reader, SourceName, SourceNotes, Store, Tag, WriterLock, lease, marks, when,
+};
+use crate::source::{self, Walk};
+use crate::storage::Wait;
+
+/// Memory for what is read of earlier backups, in bytes.
+const CACHE: CacheBytes = CacheBytes { catalogs: 24 << 20, blocks: 4 << 20 };
+
+/// What is backed up.
+pub enum Subject {
+    /// A directory tree, or a single file.
+    Tree {
+        /// Where it is.
+        path: PathBuf,
+        /// How it is walked.
+        walk: source::Options,
+    },
+    /// A stream, read to its end.
+    Stream {
+        /// The name of the one file that it becomes.
+        name: Vec<u8>,
+        /// The stream.
+        input: Box<dyn Read>,
+    },
+}
+
+/// How a backup is made.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Full or differential.
+    pub mode: Mode,
+    /// Make a point even if nothing changed.
+    pub force: bool,
+    /// Read every file, whatever its stat says.
+    pub checksum: bool,
+    /// Tags for the point.
+    pub tags: Vec<Tag>,
+    /// Take the tags away from where they stand.
+    pub move_tags: bool,
+    /// The name has come to another path, and may.
+    pub rename_source: bool,
+    /// This machine's name.
+    pub host: String,
+}
+
+/// What a backup came to.
+#[derive(Debug)]
+pub struct Done {
+    /// Whether a point was made.
+    pub outcome: Outcome,
+    /// Full or differential, and why.
+    pub decision: Decision,
+    /// What was counted; where no point was made, what one would have counted.
+    pub counts: Counts,
+}
+
+/// Whether a point was made.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It was.
+    Made(Box<Made>),
+    /// Nothing differs from the newest point, which this is.
+    Unchanged(Box<Point>),
+    /// It was only tried; this is whether the source differs from the newest point.
+    Tried {
+        /// Whether a point would be made.
+        has_changed: bool,
+    },
+}
+
+/// A new point.
+#[derive(Debug)]
+pub struct Made {
+    /// The point.
+    pub point: Point,
+    /// Bytes of its catalog.
+    pub catalog_bytes: u64,
+    /// Packs that it wrote.
+    pub new_packs: usize,
+}
+
+/// The index, being prepared or ready.
+enum IndexState {
+    Preparing(JoinHandle<Result<Prepared>>),
+    Ready(Box<Prepared>),
+    Failed,
+}
+
+/// The one writer of a store, for one backup or several.
+pub struct Session {
+    pub(super) store: Store,
+    /// None in a dry run, which takes no lock and writes nothing.
+    pub(super) lock: Option<WriterLock>,
+    index: RefCell<IndexState>,
+}
+
+impl Session {
+    /// Becomes the writer: takes the lock, clears away what dead writers and readers left, and begins to open the index.
+    ///
+    /// # Errors
+    /// Where another writer is busy (and `wait` says not to wait), or the store cannot be written.
+    pub fn begin(store: &Store, wait: Wait) -> Result<Self> {
+        let lock = WriterLock::take(store, wait)?;
+        lock.remove_stale_temporaries(store)?;
+        lease::sweep(store, &lock)?;
+        let index = RefCell::new(IndexState::Preparing(prepare::begin(store)?));
+        Ok(Self { store: store.clone(), lock: Some(lock), index })
+    }
+
+    /// A session that only tries: it takes no lock and changes nothing.
+    #[must_use]
+    pub fn dry(store: &Store) -> Self {
+        Self { store: store.clone(), lock: None, index: RefCell::new(IndexState::Failed) }
+    }
+
+    /// The index, waited for if need be. Says once what was found when it was opened.
+    pub(super) fn index(&self, notify: &dyn Fn(Notice)) -> Result<RefMut<'_, Prepared>> {
+        let mut state = self.index.borrow_mut();
+        if matches!(*state, IndexState::Preparing(_))
+            && let IndexState::Preparing(thread) = std::mem::replace(&mut *state, IndexState::Failed)
+        {
+            *state = IndexState::Ready(Box::new(prepare::join(thread)?));
+        }
+        let ready = RefMut::filter_map(state, |state| match state {
+            IndexState::Ready(prepared) => Some(&mut **prepared),
+            _ => None,
+        });
+        let mut prepared = ready.map_err(|_| BackupError::Index(crate::index::IndexError::Panicked))?;
+        for notice in prepared.notices.drain(..) {
+            notify(notice);
+        }
+        Ok(prepared)
+    }
+
+    /// Backs up `subject` under `name`.
+    ///
+    /// # Errors
+    /// Where no point could be made; the store is then as it was.
+    pub fn back_up(
+        &self,
+        name: &SourceName,
+        mut subject: Subject,
+        options: &Options,
+        progress: &Progress,
+        notify: &dyn Fn(Notice),
+        cancel: &Arc<AtomicBool>,
+    ) -> Result<Done> {
+        let mut unusable = BTreeSet::new();
+        loop {
+            let run = Run { session: self, name, options, progress, notify, cancel };
+            match run.once(&mut subject, &unusable) {
+                // What a damaged catalog says cannot be built on; what it does not say is read from the source.
+                Err(BackupError::Catalog(CatalogError::Damaged { number, part, source }))
+                    if matches!(subject, Subject::Tree { .. }) && unusable.insert(number) =>
+                {
+                    let error = CatalogError::Damaged { number, part, source };
+                    notify(Notice::BaseUnusable { number, error: error.to_string() });
+                }
+                answer => return answer,
+            }
+        }
+    }
+}
+
+/// One attempt at a backup.
+pub(super) struct Run<'a> {
+    pub(super) session: &'a Session,
+    pub(super) name: &'a SourceName,
+    pub(super) options: &'a Options,
+    pub(super) progress: &'a Progress,
+    pub(super) notify: &'a dyn Fn(Notice),
+    pub(super) cancel: &'a Arc<AtomicBool>,
+}
+
+/// What is built on.
+struct Ground {
+    decision: Decision,
+    previous: Option<PointTree>,
+    family: u32,
+}
+
+impl Run<'_> {
+    fn once(&self, subject: &mut Subject, unusable: &BTreeSet<Number>) -> Result<Done> {
+        let clock = Timestamp::now();
+        let store = &self.session.store;
+        let reader = Reader::open(store.clone(), CACHE)?;
+        let points = reader.points()?;
+        for problem in &points.problems {
+            (self.notify)(Notice::Problem(problem.to_string()));
+        }
+        let walk = match subject {
+            Subject::Tree { path, walk } => {
+                walk.cancel = Arc::clone(self.cancel);
+                Some(Walk::start(path, walk.clone())?)
+            }
+            Subject::Stream { .. } => None,
+        };
+        let path = walk.as_ref().map_or_else(|| Path::new("-").to_owned(), |walk| walk.root().path.clone());
+        let source = self.identify(&points, &path)?;
+        self.refuse_taken_tags(&points)?;
+        let number = self.next_number()?;
+        let ground = self.ground(&reader, &points, unusable, number)?;
+        let newest_time = points.of_source(self.name.as_str()).map(|point| point.time).max();
+        let (time, _) = when::next_point_time(clock, newest_time);
+        if newest_time.is_some_and(|newest| newest > clock) {
+            (self.notify)(Notice::ClockBehind);
+        }
+        let mut id = [0; 16];
+        crate::random::fill(&mut id);
+        let id = CatalogId(id);
+        let mut engine = self.engine(&reader, &ground, number, id)?;
+        match (subject, walk) {
+            (Subject::Stream { name, input }, _) => engine.run_stream(name, input)?,
+            (_, Some(mut walk)) => {
+                let root = walk.root().clone();
+                engine.run(&root.stat, &root.dir, &mut walk)?;
+            }
+            (Subject::Tree { .. }, None) => unreachable!("a tree is walked"),
+        }
+        let kind = match ground.decision.choice {
+            Choice::Full { .. } => PointKind::Full,
+            Choice::Differential { base } => {
+                PointKind::Differential { base, base_id: reader.catalog(base)?.point().id }
+            }
+        };
+        let previous = ground.previous.as_ref().map(|tree| tree.point().number);
+        let point = Point {
+            number,
+            id,
+            source,
+            kind,
+            family: ground.family,
+            time,
+            clock,
+            finished: clock,
+            previous,
+            counts: Counts::default(),
+            has_xattrs: engine.has_xattrs || ground.previous.as_ref().is_some_and(|tree| tree.point().has_xattrs),
+            program: concat!("dbakfs ", env!("CARGO_PKG_VERSION")).to_owned(),
+        };
+        self.conclude(engine, point, &points, ground.decision)
+    }
+
+    /// The source by its name, host and path; a name that belongs to another path is refused.
+    fn identify(&self, points: &Points, path: &Path) -> Result<SourceId> {
+        let path_bytes = path.as_os_str().as_bytes().to_vec();
+        let noted = match SourceNotes::read(self.session.store.storage(), self.name) {
+            Ok(noted) => noted.map(|notes| notes.source),
+            Err(error) => {
+                (self.notify)(Notice::Problem(error.to_string()));
+                None
+            }
+        };
+        let known =
+            noted.or_else(|| points.of_source(self.name.as_str()).next_back().map(|point| point.source.clone()));
+        if let Some(known) = known.filter(|known| known.path != path_bytes && !self.options.rename_source) {
+            return Err(BackupError::SourceElsewhere {
+                name: self.name.to_string(),
+                known: PathBuf::from(std::ffi::OsStr::from_bytes(&known.path)),
+                given: path.to_owned(),
+            });
+        }
+        Ok(SourceId { name: self.name.to_string(), host: self.options.host.clone(), path: path_bytes })
+    }
+
+    /// Refuses, before anything is read, a tag that stands at a point which will not be the newest.
+    fn refuse_taken_tags(&self, points: &Points) -> Result<()> {
+        let newest = points.of_source(self.name.as_str()).max_by_key(|point| point.time);
+        let Some(newest) = newest else { return Ok(()) };
+        for tag in &self.options.tags {
+            crate::repository::tags::assign(&points.points, &points.notes, newest.number, tag, self.moving())?;
+        }
+        Ok(())
+    }
+
+    pub(super) const fn moving(&self) -> Moving {
+        if self.options.move_tags { Moving::Allowed } else { Moving::Forbidden }
+    }
+
+    /// The number that this backup will have if it is committed.
+    fn next_number(&self) -> Result<Number> {
+        let storage = self.session.store.storage();
+        let highest = Points::highest(storage)?.map_or(0, |number| number.0);
+        let marked = marks::Marks::read(storage).map_or(0, |marks| marks.highest);
+        Ok(Number(highest.max(marked) + 1))
+    }
+
+    /// Decides what is made, and finds what it is compared with.
+    fn ground(&self, reader: &Reader, points: &Points, unusable: &BTreeSet<Number>, number: Number) -> Result<Ground> {
+        let usable = |point: &&Point| {
+            let tree = if unusable.contains(&point.number) || unusable.contains(&point.series()) {
+                return None;
+            } else {
+                reader.tree(point)
+            };
+            match tree {
+                Ok(tree) => Some(tree),
+                Err(error) => {
+                    (self.notify)(Notice::BaseUnusable { number: point.number, error: error.to_string() });
+                    None
+                }
+            }
+        };
+        let of_source = || points.of_source(self.name.as_str()).rev();
+        let full = of_source().filter(|point| point.is_full()).find_map(|point| usable(&point));
+        let decision = decide(self.options.mode, full.as_ref().map(PointTree::point));
+        if self.options.mode == Mode::Differential && decision.reason == Reason::NoFull {
+            (self.notify)(Notice::FullInstead);
+        }
+        let family = full.as_ref().map_or(0, |tree| tree.point().family);
+        Ok(match decision.choice {
+            Choice::Full { independent: true } => Ground { decision, previous: None, family: number.0 },
+            Choice::Full { independent: false } => {
+                Ground { decision, previous: of_source().find_map(|point| usable(&point)), family }
+            }
+            Choice::Differential { base } => {
+                let previous = of_source().filter(|point| point.series() == base).find_map(|point| usable(&point));
+                Ground { decision, previous, family }
+            }
+        })
+    }
+
+    fn engine<'e>(&'e self, reader: &'e Reader, ground: &Ground, number: Number, id: CatalogId) -> Result<Engine<'e>> {
+        let store = &self.session.store;
+        let chunking = store.config().chunking;
+        let is_dry = self.session.lock.is_none();
+        let writer =
+            if is_dry { None } else { Some(CatalogWriter::create(store.storage(), number, id, chunking.zstd_level)?) };
+        let options = PackOptions {
+            family: ground.family,
+            level: chunking.zstd_level,
+            small_block_bytes: chunking.small_block_bytes,
+            large_block_bytes: chunking.large_block_bytes,
+        };
+        let family = ground.family;
+        let secrets = &store.config().secrets;
+        let (session, notify) = (self.session, self.notify);
+        let chunks = ChunkStore::new(secrets.chunk_key, store.storage().clone(), options, is_dry, move || {
+            session.index(notify)?.chunk_table(family)
+        });
+        let lengths = ChunkLengths {
+            min: chunking.chunk_min_bytes,
+            average: chunking.chunk_average_bytes,
+            max: chunking.chunk_max_bytes,
+        };
+        let is_settled = move |number, record| {
+            if is_dry {
+                return None;
+            }
+            session.index(notify).ok()?.index().settled(number, record).ok().flatten()
+        };
+        Ok(Engine {
+            settings: Settings { number, choice: ground.decision.choice, checksum: self.options.checksum },
+            reader,
+            previous: ground.previous.clone(),
+            writer,
+            chunks,
+            content: ContentReader::new(Chunker::new(lengths, secrets.chunker_seed()), chunking),
+            links: Links::default(),
+            counts: Counts::default(),
+            has_xattrs: false,
+            has_changed: ground.previous.is_none(),
+            settled: Vec::new(),
+            is_settled: Box::new(is_settled),
+            progress: self.progress,
+            notify: self.notify,
+            cancel: self.cancel,
+            chunk_ids: ChunkIds::new(),
+        })
+    }
+}

@@ -1,0 +1,76 @@
+//! `dbakfs list`.
+
+use dbakfs::repository::{CacheBytes, when};
+use indicatif::{HumanBytes, HumanCount};
+
+use super::{Exit, Failure, Global, Result, output, points, store};
+
+/// List the points in time
+#[derive(Debug, clap::Args)]
+#[command(
+    after_long_help = "Example:\n  dbakfs list www\n\nSIZE is what the files hold; STORED is what the backup added to the store."
+)]
+pub(crate) struct Args {
+    /// Only those of this name
+    name: Option<String>,
+}
+
+pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
+    let reader = store::reader(global, CacheBytes::of_total(1 << 20))?;
+    let points = points::list(&reader)?;
+    let positions = points::positions(&points);
+    let wanted = |name: &str| args.name.as_deref().is_none_or(|wanted| wanted == name);
+    if let Some(name) = &args.name
+        && !points.source_names().contains(&name.as_str())
+    {
+        let known = points.source_names().join(", ");
+        return Err(Failure::new(Exit::Failed, format!("there is no source named {name}"))
+            .hint(format!("the store has: {known}")));
+    }
+    let mut rows = Vec::new();
+    for point in points.points.iter().filter(|point| wanted(&point.source.name)) {
+        let position = positions.get(&point.number.0).copied().unwrap_or(0);
+        let shown = points::shown(&points, point, position);
+        if global.json {
+            output::json(&shown)?;
+            continue;
+        }
+        let notes = points.notes_of(point.number);
+        let mut remarks: Vec<String> = notes.tags.iter().map(ToString::to_string).collect();
+        if !point.is_complete() {
+            remarks.push("(incomplete)".to_owned());
+        }
+        if !notes.damaged.is_empty() {
+            remarks.push("(damaged)".to_owned());
+        }
+        let stored = point.counts.stored_bytes + points.catalog_bytes.get(&point.number).copied().unwrap_or(0);
+        rows.push(vec![
+            point.number.to_string(),
+            point.source.name.clone(),
+            when::format_point_time(point.time),
+            points::kind(point).to_owned(),
+            format!("{}.{position}", point.series()),
+            if point.is_full() { "-".to_owned() } else { point.series().to_string() },
+            HumanCount(point.counts.files).to_string(),
+            HumanBytes(point.counts.bytes).to_string(),
+            HumanBytes(stored).to_string(),
+            remarks.join(" "),
+        ]);
+    }
+    if !global.json {
+        let head = [
+            ("NUMBER", true),
+            ("NAME", false),
+            ("TIME", false),
+            ("TYPE", false),
+            ("SERIES", false),
+            ("BASE", true),
+            ("FILES", true),
+            ("SIZE", true),
+            ("STORED", true),
+            ("TAGS", false),
+        ];
+        output::table(&head, &rows)?;
+    }
+    Ok(Exit::Done)
+}

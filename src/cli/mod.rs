@@ -1,0 +1,94 @@
+//! The command line: one file for each command, which parses, calls the library and prints.
+//!
+//! Owns words, exit codes, hints and the terminal. Refuses to know how anything is done. Invariant: results go to standard output,
+//! everything else to standard error, and each failure is one line there with a remedy where there is one.
+
+mod backup;
+mod exit;
+mod init;
+mod list;
+mod ls;
+mod mount;
+mod output;
+mod points;
+mod progress;
+mod store;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub(crate) use exit::{Exit, Failure, Result};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0   done
+  1   failed
+  2   wrong usage
+  3   done, but some files of the source could not be read
+  4   damage was found
+  10  there is no store
+  11  another writer is busy";
+
+/// Differential backups that you can see: every point in time is a plain read-only directory.
+#[derive(Debug, Parser)]
+#[command(name = "dbakfs", version, after_help = EXIT_CODES, propagate_version = true, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every command.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Global {
+    /// The store [default: dbakfs/store in the user's data directory]
+    #[arg(long, value_name = "DIR", env = "DBAKFS_STORE", global = true)]
+    store: Option<PathBuf>,
+    /// Print results as JSON, one object a line
+    #[arg(long, global = true)]
+    json: bool,
+    /// Show no progress
+    #[arg(short, long, global = true)]
+    quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Init(init::Args),
+    Backup(Box<backup::Args>),
+    List(list::Args),
+    Ls(ls::Args),
+    Mount(mount::Args),
+    Umount(mount::UmountArgs),
+}
+
+/// Runs the command line of this process.
+pub(crate) fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // clap prints help to standard output and complaints to standard error.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { Exit::Usage.code() } else { 0 });
+        }
+    };
+    let global = &cli.global;
+    let answer = match cli.command {
+        Command::Init(args) => init::run(global, &args),
+        Command::Backup(args) => backup::run(global, *args),
+        Command::List(args) => list::run(global, &args),
+        Command::Ls(args) => ls::run(global, &args),
+        Command::Mount(args) => mount::run(global, &args),
+        Command::Umount(args) => mount::run_umount(&args),
+    };
+    match answer {
+        Ok(exit) => ExitCode::from(exit.code()),
+        Err(failure) => {
+            failure.print();
+            ExitCode::from(failure.exit.code())
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! `dbakfs mount` and `dbakfs umount`.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use dbakfs::repository::{CacheBytes, Reader};
+use dbakfs::view::{Refresher, View};
+use dbakfs_mount::{MountError, MountOptions, Mounted, Unmounted, mountpoint};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::iterator::Signals;
+
+use super::{Exit, Failure, Global, Result, output, store};
+
+/// What the serving process prints to the one that waits for it.
+const READY: &str = "ready";
+
+/// Show every point in time as a read-only directory
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+The command returns when the mount answers; a process of its own serves it until `dbakfs umount`, SIGTERM or SIGINT. SIGUSR1 makes it
+write its counts of messages to its log.
+
+  MNT/NAME/2026-11-20T10-05-00Z/   a point in time
+  MNT/NAME/latest                  the newest
+  MNT/NAME/tags/TAG                the one with that tag
+
+Examples:
+  dbakfs mount /mnt/history
+  cp -a /mnt/history/www/latest/index.html /srv/www/")]
+pub(crate) struct Args {
+    /// An empty directory
+    mountpoint: PathBuf,
+    /// Stay, and log to standard error
+    #[arg(short, long)]
+    foreground: bool,
+    /// Let other users in; archived owners, modes and ACLs decide what they may read
+    #[arg(long)]
+    allow_other: bool,
+    /// Memory for caches, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u32).range(4..=1 << 20))]
+    cache: u32,
+    /// Threads that answer
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
+    threads: u16,
+    /// Where a serving process logs [default: dbakfs/mount.log in the user's state directory]
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
+    /// Write the counts of messages to the log at the end
+    #[arg(long)]
+    stats: bool,
+    /// Serve, and say on standard output when the mount answers
+    #[arg(long, hide = true)]
+    serve: bool,
+}
+
+/// End a mount
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "Example:\n  dbakfs umount /mnt/history")]
+pub(crate) struct UmountArgs {
+    /// Where it is mounted
+    mountpoint: PathBuf,
+}
+
+pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
+    if args.foreground || args.serve { serve(global, args) } else { start(global, args) }
+}
+
+pub(crate) fn run_umount(args: &UmountArgs) -> Result<Exit> {
+    if mountpoint::unmount(&args.mountpoint)? == Unmounted::Detached {
+        output::complain("note: the mount was busy; it is gone from the tree and ends with its last user");
+    }
+    Ok(Exit::Done)
+}
+
+/// Starts a process that serves, and waits until it says that the mount answers.
+fn start(global: &Global, args: &Args) -> Result<Exit> {
+    // The serving process works in the root directory: what is relative is made absolute here.
+    let absolute = |path: &Path| std::path::absolute(path).map_err(Failure::from);
+    let log = match &args.log {
+        Some(log) => Some(absolute(log)?),
+        None => default_log(),
+    };
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("--store").arg(absolute(&store::chosen(global)?)?).arg("mount").arg("--serve");
+    command.arg("--cache").arg(args.cache.to_string()).arg("--threads").arg(args.threads.to_string());
+    command.args(args.allow_other.then_some("--allow-other")).args(args.stats.then_some("--stats"));
+    if let Some(log) = log {
+        command.arg("--log").arg(log);
+    }
+    command.arg("--").arg(absolute(&args.mountpoint)?);
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+    let mut said = String::new();
+    if let Some(stdout) = child.stdout.take() {
+        BufReader::new(stdout).read_line(&mut said)?;
+    }
+    if said.trim_end() == READY {
+        return Ok(Exit::Done);
+    }
+    // It has said on standard error what is wrong.
+    let status = child.wait()?;
+    Ok(status.code().and_then(Exit::from_code).unwrap_or(Exit::Failed))
+}
+
+fn default_log() -> Option<PathBuf> {
+    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let state = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")))?;
+    Some(state.join("dbakfs/mount.log"))
+}
+
+/// Serves until the mount ends.
+fn serve(global: &Global, args: &Args) -> Result<Exit> {
+    let store = store::open(global)?;
+    let cache = CacheBytes::of_total(args.cache as usize * (1 << 20));
+    let reader = Reader::open(store, cache)?;
+    if let Some(reason) = reader.missing_lease() {
+        output::complain(&format!("warning: reading without a lease, a prune elsewhere would not wait: {reason}"));
+    }
+    let store_path = std::path::absolute(reader.store().path())?;
+    let view = Arc::new(View::new(reader)?);
+    let options = MountOptions {
+        allow_other: args.allow_other,
+        threads: args.threads.into(),
+        name: store_path.to_string_lossy().into_owned(),
+    };
+    // Before the mount, so that a signal that comes right after it is not lost.
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1])?;
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_max_level(tracing::Level::WARN).init();
+    let mounted = Arc::new(dbakfs_mount::mount(Arc::clone(&view), &args.mountpoint, &options)?);
+    if args.serve {
+        detach(args.log.as_deref())?;
+    }
+    let ended = AtomicBool::new(false);
+    let handle = signals.handle();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut refresher = Refresher::new(&view);
+            while !ended.load(Ordering::Relaxed) {
+                refresher.look();
+                std::thread::park_timeout(Duration::from_millis(200));
+            }
+        });
+        let for_signals = Arc::clone(&mounted);
+        scope.spawn(move || {
+            for signal in signals.forever() {
+                if signal == SIGUSR1 {
+                    print_counts(&for_signals);
+                } else if let Err(error) = for_signals.unmount() {
+                    output::complain(&format!("error: {error}"));
+                }
+            }
+        });
+        mounted.wait();
+        ended.store(true, Ordering::Relaxed);
+        handle.close();
+    });
+    if args.stats {
+        print_counts(&mounted);
+    }
+    Ok(Exit::Done)
+}
+
+/// Tells the waiting process that the mount answers, and lets go of its terminal.
+fn detach(log: Option<&Path>) -> Result<()> {
+    // Fails only for the leader of a group, which a started process is not.
+    let _ = rustix::process::setsid();
+    std::env::set_current_dir("/")?;
+    let null = std::fs::File::options().read(true).write(true).open("/dev/null")?;
+    let log = log.and_then(|path| {
+        if let Some(directory) = path.parent() {
+            let _ = std::fs::create_dir_all(directory);
+        }
+        match std::fs::File::options().create(true).append(true).open(path) {
+            Ok(file) => Some(file),
+            Err(error) => {
+                output::complain(&format!("warning: cannot log to {}: {error}", path.display()));
+                None
+            }
+        }
+    });
+    output::line(READY)?;
+    let stderr = log.as_ref().unwrap_or(&null);
+    rustix::stdio::dup2_stdout(&null).map_err(std::io::Error::from)?;
+    rustix::stdio::dup2_stderr(stderr).map_err(std::io::Error::from)?;
+    Ok(())
+}
+
+fn print_counts(mounted: &Mounted) {
+    let counts = mounted.messages();
+    let kinds: Vec<String> = counts.iter().map(|(kind, count)| format!("{} {count}", kind.name())).collect();
+    output::complain(&format!("messages: {}; {} in all", kinds.join(", "), counts.total()));
+}
+
+impl From<MountError> for Failure {
+    fn from(error: MountError) -> Self {
+        Self::of(Exit::Failed, &error)
+    }
+}

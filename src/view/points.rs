@@ -1,0 +1,96 @@
+//! The directories above the points: which sources there are, which points, which tags.
+//!
+//! A snapshot: made by a listing of the store, asked by many threads, replaced whole when the store has changed.
+
+use std::collections::BTreeMap;
+
+use crate::format::{Number, Point};
+use crate::repository::{Points, SourceName, when};
+
+/// The sources of a store and their points.
+#[derive(Debug, Default)]
+pub(super) struct Shelf {
+    sources: Vec<Source>,
+    by_name: BTreeMap<String, u32>,
+    points: BTreeMap<Number, Point>,
+}
+
+/// A source and what stands in its directory.
+#[derive(Debug, Default)]
+pub(super) struct Source {
+    pub(super) name: String,
+    /// Points by the names of their directories, which sort as their times do.
+    pub(super) times: BTreeMap<String, Number>,
+    pub(super) tags: BTreeMap<String, Number>,
+    pub(super) latest: Option<Number>,
+}
+
+impl Shelf {
+    /// Shelves `points`. Sources keep the places that they have in `before`: a place is part of a node's number.
+    pub(super) fn new(points: &Points, before: &Self) -> Self {
+        let mut shelf = Self { by_name: before.by_name.clone(), ..Self::default() };
+        shelf.sources =
+            before.sources.iter().map(|old| Source { name: old.name.clone(), ..Source::default() }).collect();
+        for point in &points.points {
+            // A catalog may say anything; what could not be a directory is not shown.
+            if SourceName::new(&point.source.name).is_err() {
+                tracing::error!("backup {} is not shown: its source has an impossible name", point.number);
+                continue;
+            }
+            let place = shelf.place(&point.source.name);
+            let source = &mut shelf.sources[place as usize];
+            let time = when::format_point_time(point.time);
+            if source.times.contains_key(&time) {
+                tracing::error!("backup {} is not shown: another of its source has the same time", point.number);
+                continue;
+            }
+            source.times.insert(time, point.number);
+            let newest = source.latest.and_then(|number| shelf.points.get(&number)).map(|newest| newest.time);
+            if newest.is_none_or(|newest| newest < point.time) {
+                source.latest = Some(point.number);
+            }
+            if let Some(notes) = points.notes.get(&point.number) {
+                // In the order of numbers: where two hold a tag, the higher has it.
+                source.tags.extend(notes.tags.iter().map(|tag| (tag.to_string(), point.number)));
+            }
+            shelf.points.insert(point.number, point.clone());
+        }
+        shelf
+    }
+
+    fn place(&mut self, name: &str) -> u32 {
+        if let Some(place) = self.by_name.get(name) {
+            return *place;
+        }
+        let place = u32::try_from(self.sources.len()).expect("fewer than 2^32 sources");
+        self.sources.push(Source { name: name.to_owned(), ..Source::default() });
+        self.by_name.insert(name.to_owned(), place);
+        place
+    }
+
+    /// The place of a source that has points.
+    pub(super) fn find(&self, name: &[u8]) -> Option<u32> {
+        let place = *self.by_name.get(std::str::from_utf8(name).ok()?)?;
+        self.source(place).map(|_| place)
+    }
+
+    /// The source in a place, if it has points.
+    pub(super) fn source(&self, place: u32) -> Option<&Source> {
+        self.sources.get(place as usize).filter(|source| !source.times.is_empty())
+    }
+
+    /// All sources that have points, with their places.
+    pub(super) fn sources(&self) -> impl Iterator<Item = (u32, &Source)> {
+        (0..).zip(&self.sources).filter(|(_, source)| !source.times.is_empty())
+    }
+
+    /// The point of that number.
+    pub(super) fn point(&self, number: Number) -> Option<&Point> {
+        self.points.get(&number)
+    }
+
+    /// The numbers of all points.
+    pub(super) fn numbers(&self) -> impl Iterator<Item = Number> {
+        self.points.keys().copied()
+    }
+}
