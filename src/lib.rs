@@ -14,6 +14,7 @@ pub mod overlay;
 pub mod pack;
 mod random;
 pub mod repository;
+pub mod restore;
 pub mod source;
 pub mod storage;
 pub mod view;

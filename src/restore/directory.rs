@@ -1,0 +1,347 @@
+//! Directories: listing what belongs into one, going down, coming up.
+//!
+//! Owns the order: first all entries of a directory that are none themselves, as their data lies in the packs, then its
+//! directories, then its own metadata. Its invariant: a directory gets its mode and times when nothing in it will change any more.
+
+use std::cell::Cell;
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, Mode, fgetxattr, mkdirat, unlinkat};
+use rustix::io::Errno;
+
+use super::engine::{Engine, Here};
+use super::fault::{During, Fault};
+use super::meta::{self, Handle, Present, Wanted, look_at};
+use super::names::{Name, names_of};
+use super::remove::{self, is_spared};
+use super::trail::{open_directory, unlock};
+use super::{KeptBecause, Notice, RestoreError};
+use crate::format::record::{Flags, Record, Status};
+use crate::format::{Kind, Stat};
+use crate::overlay::{Directory, Layer, Node, Position};
+use crate::source::FileId;
+use crate::source::dir::Place;
+use crate::source::stat::stat_of;
+use crate::source::xattr::remove_xattr_of;
+
+const DEFAULT_ACL: &str = "system.posix_acl_default";
+
+/// A directory that is being restored.
+pub(super) struct Level {
+    place: Arc<Place>,
+    layer: Layer,
+    record: u32,
+    children: Directory,
+    /// How far its directories have been restored.
+    position: Position,
+    /// Directories in it that are still to be restored.
+    directories: u64,
+    /// Whether everything but its directories has been restored.
+    pub(super) is_listed: bool,
+    is_fresh: bool,
+    /// Owner and group that it was made with.
+    made_with: (u32, u32),
+    has_default_acl: bool,
+    keeps: Option<KeptBecause>,
+    /// Whether its record says nothing true of its metadata.
+    is_unknown: bool,
+}
+
+/// Whether what is made in `dir` inherits an ACL.
+pub(super) fn has_default_acl(dir: &OwnedFd) -> bool {
+    // Too small for any: only whether there is one matters.
+    matches!(fgetxattr(dir, DEFAULT_ACL, &mut [0; 1][..]), Ok(_) | Err(Errno::RANGE))
+}
+
+/// Why nothing may be removed below a directory with this record.
+fn keeps_below(record: &Record) -> Option<KeptBecause> {
+    (record.status == Status::Unread || record.flags.has(Flags::LEFT_OUT)).then_some(KeptBecause::Incomplete)
+}
+
+/// Makes a directory fit to be worked in: no ACL that its entries would inherit, if it is new, and no mode that would lock an
+/// ordinary user out, if it is old.
+fn prepare(fd: &OwnedFd, is_fresh: bool, inherits: bool) -> Result<(), Fault> {
+    if !is_fresh {
+        return unlock(fd.as_fd()).during("look at");
+    }
+    if inherits {
+        // What it cannot lose, or never had, is found when its own attributes are set.
+        let _ = remove_xattr_of(fd, DEFAULT_ACL.as_bytes());
+        let _ = remove_xattr_of(fd, b"system.posix_acl_access");
+    }
+    Ok(())
+}
+
+impl Engine<'_> {
+    /// Begins to restore `node` into DEST itself.
+    pub(super) fn begin(
+        &mut self,
+        node: &Node,
+        place: Arc<Place>,
+        id: FileId,
+        fd: &Arc<OwnedFd>,
+        is_fresh: bool,
+    ) -> Result<(), RestoreError> {
+        let children = self.tree.directory(node)?;
+        let stat = stat_of(fd).during("look at");
+        match stat.and_then(|stat| prepare(fd, is_fresh, true).map(|()| stat)) {
+            Ok(stat) => self.push(node, children, place, id, Arc::clone(fd), is_fresh.then_some(&stat), None),
+            Err(fault) => self.fault(place.path(), fault)?,
+        }
+        Ok(())
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "they are the fields of a level")]
+    fn push(
+        &mut self,
+        node: &Node,
+        children: Directory,
+        place: Arc<Place>,
+        id: FileId,
+        fd: Arc<OwnedFd>,
+        made: Option<&Stat>,
+        keeps: Option<KeptBecause>,
+    ) {
+        let record = node.entry.record();
+        self.progress.entry();
+        self.report.entries += 1;
+        *(if made.is_some() { &mut self.report.made } else { &mut self.report.kept }) += 1;
+        let own = keeps_below(record);
+        if record.status == Status::Unread || own.is_some() && self.options.delete {
+            self.report.incomplete += 1;
+            (self.notify)(Notice::Incomplete { path: place.path() });
+        }
+        self.levels.push(Level {
+            place: Arc::clone(&place),
+            layer: node.layer,
+            record: node.entry.number(),
+            children,
+            position: Position::default(),
+            directories: 0,
+            is_listed: false,
+            is_fresh: made.is_some(),
+            made_with: made.map_or((0, 0), |stat| (stat.meta.uid, stat.meta.gid)),
+            has_default_acl: made.is_none() && has_default_acl(&fd),
+            keeps: own.or(keeps),
+            is_unknown: record.status == Status::Unread && record.flags.has(Flags::LEFT_OUT),
+        });
+        self.trail.push(place, id, fd);
+    }
+
+    fn here(&mut self) -> Result<Here, Fault> {
+        let fd = self.trail.fd().during("open")?;
+        let level = self.levels.last().ok_or(Fault::System("open", Errno::BADF))?;
+        Ok(Here {
+            fd,
+            place: Arc::clone(&level.place),
+            dev: self.trail.dev().unwrap_or(0),
+            is_fresh: level.is_fresh,
+            has_default_acl: level.has_default_acl,
+            keeps: level.keeps,
+            owner: Cell::new(None),
+        })
+    }
+
+    /// Restores all entries of the last level but its directories; removes what is not to be there.
+    pub(super) fn list(&mut self) -> Result<(), RestoreError> {
+        let Some(level) = self.levels.last_mut() else { return Ok(()) };
+        level.is_listed = true;
+        let (children, place) = (level.children, Arc::clone(&level.place));
+        let here = match self.here() {
+            Ok(here) => here,
+            Err(fault) => return self.fault(place.path(), fault),
+        };
+        let mut extra = if self.options.delete && !here.is_fresh && here.keeps.is_none() {
+            match names_of(here.fd.as_fd()) {
+                Ok(names) => names,
+                Err(errno) => {
+                    self.fault(place.path(), Fault::System("list", errno))?;
+                    Vec::new()
+                }
+            }
+        } else {
+            Vec::new()
+        }
+        .into_iter()
+        .peekable();
+        let mut cursor = self.tree.entries(children);
+        let mut directories = 0;
+        loop {
+            self.check()?;
+            let node = match cursor.next_node() {
+                Ok(Some(node)) => node,
+                Ok(None) => break,
+                Err(error) => {
+                    // What stands behind the damage is not known, so nothing more is removed.
+                    extra = Vec::new().into_iter().peekable();
+                    self.fault(place.path(), error.into())?;
+                    break;
+                }
+            };
+            let name = node.entry.name();
+            while let Some((other, _)) = extra.next_if(|(other, _)| other.to_bytes() < name) {
+                self.remove_extra(&here, &other)?;
+            }
+            let _: Option<Name> = extra.next_if(|(other, _)| other.to_bytes() == name);
+            if node.is_directory() {
+                directories += 1;
+            } else {
+                self.leaf(&here, &node)?;
+            }
+        }
+        for (other, _) in extra {
+            self.remove_extra(&here, &other)?;
+        }
+        if let Some(level) = self.levels.last_mut() {
+            level.directories = directories;
+        }
+        Ok(())
+    }
+
+    fn remove_extra(&mut self, here: &Here, name: &CString) -> Result<(), RestoreError> {
+        self.check()?;
+        match remove::remove(&here.fd, &here.place, here.dev, name.to_bytes(), self.store) {
+            Ok(removed) => self.account_removal(removed),
+            Err(fault) => self.fault(here.path_of(name.to_bytes()), fault)?,
+        }
+        Ok(())
+    }
+
+    /// Removes the entry `name`, which stands where one of another kind must go. Answers whether it is gone.
+    pub(super) fn clear(&mut self, here: &Here, name: &[u8], stat: &Stat) -> Result<bool, Fault> {
+        if let (Some(why), Kind::Directory) = (here.keeps, stat.meta.kind) {
+            return match unlinkat(&*here.fd, name, AtFlags::REMOVEDIR) {
+                Ok(()) => {
+                    self.report.removed += 1;
+                    Ok(true)
+                }
+                Err(Errno::NOTEMPTY | Errno::EXIST | Errno::BUSY) => {
+                    self.kept(here.path_of(name), why);
+                    Ok(false)
+                }
+                Err(errno) => Err(Fault::System("remove", errno)),
+            };
+        }
+        let removed = remove::remove(&here.fd, &here.place, here.dev, name, self.store)?;
+        let is_gone = removed.is_all();
+        self.account_removal(removed);
+        Ok(is_gone)
+    }
+
+    /// The next directory of the last level.
+    pub(super) fn next_directory(&mut self) -> Result<Option<Node>, RestoreError> {
+        let Some(level) = self.levels.last_mut().filter(|level| level.directories > 0) else { return Ok(None) };
+        let mut cursor = self.tree.entries_from(level.children, level.position);
+        loop {
+            match cursor.next_node() {
+                Ok(Some(node)) if node.is_directory() => {
+                    level.position = cursor.position();
+                    level.directories -= 1;
+                    return Ok(Some(node));
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => return Ok(None),
+                Err(error) => {
+                    level.directories = 0;
+                    let path = level.place.path();
+                    self.fault(path, error.into())?;
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
+    /// Goes down into a directory of the last level, and makes it if need be.
+    pub(super) fn enter(&mut self, node: &Node) -> Result<(), RestoreError> {
+        let name = node.entry.name();
+        if let Err(fault) = self.try_enter(node, name) {
+            self.progress.entry();
+            self.report.entries += 1;
+            let place = self.levels.last().map(|level| Place::below(&level.place, name));
+            self.fault(place.map_or_else(Default::default, |place| place.path()), fault)?;
+        }
+        Ok(())
+    }
+
+    fn try_enter(&mut self, node: &Node, name: &[u8]) -> Result<(), Fault> {
+        if node.entry.record().flags.has(Flags::NO_CONTENT) {
+            return Err(crate::repository::ReadError::NeverRead.into());
+        }
+        let children = self.tree.directory(node)?;
+        let here = self.here()?;
+        let mut existing = Self::existing(&here, name)?;
+        if let Some(stat) = existing.filter(|stat| stat.meta.kind != Kind::Directory) {
+            if !self.clear(&here, name, &stat)? {
+                return Ok(());
+            }
+            existing = None;
+        }
+        let mut keeps = here.keeps;
+        if let Some(stat) = &existing {
+            match is_spared(here.fd.as_fd(), here.dev, name, stat, self.store) {
+                Some(KeptBecause::Store) => {
+                    self.kept(here.path_of(name), KeptBecause::Store);
+                    return Ok(());
+                }
+                Some(why) => {
+                    keeps = keeps.or(Some(why));
+                    if self.options.delete {
+                        self.kept(here.path_of(name), why);
+                    }
+                }
+                None => {}
+            }
+        } else {
+            mkdirat(&*here.fd, name, Mode::RWXU).during("make")?;
+        }
+        let is_fresh = existing.is_none();
+        let fd = Arc::new(open_directory(here.fd.as_fd(), name).during("open")?);
+        let stat = stat_of(&fd).during("look at")?;
+        prepare(&fd, is_fresh, here.has_default_acl)?;
+        let place = Place::below(&here.place, name);
+        self.push(node, children, place, FileId::of(&stat), fd, is_fresh.then_some(&stat), keeps);
+        Ok(())
+    }
+
+    /// Comes up from the last level, whose metadata are set now.
+    pub(super) fn leave(&mut self) -> Result<(), RestoreError> {
+        let fd = self.trail.fd();
+        // First up, then the mode: it may forbid the way.
+        self.trail.pop();
+        let Some(level) = self.levels.pop() else { return Ok(()) };
+        if let Err(fault) = fd.during("open").and_then(|fd| self.finish(&level, &fd)) {
+            self.fault(level.place.path(), fault)?;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, level: &Level, fd: &OwnedFd) -> Result<(), Fault> {
+        if level.is_unknown && !level.is_fresh {
+            return Ok(());
+        }
+        let node = self.tree.node(level.layer, level.record)?;
+        let present = if level.is_fresh {
+            Present::fresh(level.made_with, false)
+        } else {
+            Present::of(&stat_of(fd).during("look at")?)
+        };
+        let wanted = Wanted { meta: &node.entry.record().meta, xattrs: node.entry.xattrs() };
+        let missing = meta::put_right(Handle::Open(fd.as_fd()), wanted, present)?;
+        self.account(missing, || level.place.path());
+        Ok(())
+    }
+
+    /// The stat of what stands under `name`, if anything does.
+    pub(super) fn existing(here: &Here, name: &[u8]) -> Result<Option<Stat>, Fault> {
+        if here.is_fresh {
+            return Ok(None);
+        }
+        match look_at(here.fd.as_fd(), name) {
+            Ok(stat) => Ok(Some(stat)),
+            Err(Fault::System(_, Errno::NOENT)) => Ok(None),
+            Err(fault) => Err(fault),
+        }
+    }
+}
