@@ -142,6 +142,9 @@ impl Tail {
         if point.number != number {
             return Err(CatalogError::Mismatch { number, what: "it says another number" });
         }
+        if !point.is_possible() {
+            return Err(damaged("point")(FormatError::Impossible("description of a point")));
+        }
         Ok(Self { point, foot })
     }
 }
