@@ -196,7 +196,7 @@ impl ModelStore {
         };
         let base_root = full.as_ref().map(|full| full.root().unwrap());
         let base_children = full.as_ref().map(|full| children_of(full, base_root.as_ref().unwrap()));
-        let (row, _) = making.directory(root, base_children, b"");
+        let row = making.directory(root, base_children, b"", true).expect("asked for");
         let pending = Pending {
             name: Vec::new(),
             item: Some(root.clone()),
@@ -235,8 +235,8 @@ impl ModelStore {
 }
 
 impl Making<'_> {
-    /// Writes the listing of a directory and all below it; answers its row, and whether anything is listed.
-    fn directory(&mut self, dir: &Item, base: Option<Children>, path: &[u8]) -> (u32, bool) {
+    /// Writes the listing of a directory and all below it; answers its row, unless nothing is listed and it need not be.
+    fn directory(&mut self, dir: &Item, base: Option<Children>, path: &[u8], is_listed: bool) -> Option<u32> {
         let mut names: BTreeMap<Vec<u8>, (Option<&Item>, Option<u32>)> =
             dir.names().iter().map(|(name, item)| (name.clone(), (Some(item), None))).collect();
         let full = self.full.clone();
@@ -253,7 +253,7 @@ impl Making<'_> {
         let first = self.writer.next_record();
         group.iter().for_each(|pending| self.push(pending));
         let children = Children { first, count: self.writer.next_record() - first };
-        (self.writer.push_directory(children).unwrap(), children.count > 0)
+        (is_listed || children.count > 0).then(|| self.writer.push_directory(children).unwrap())
     }
 
     fn entry(&mut self, name: Vec<u8>, item: Option<&Item>, base: Option<u32>, path: Vec<u8>) -> Option<Pending> {
@@ -273,10 +273,7 @@ impl Making<'_> {
         let (content, inline) = match &item.what {
             What::Dir { .. } => {
                 let base = before.as_ref().map(|(before, full)| children_of(full, before));
-                let (row, has_listed) = self.directory(item, base, &path);
-                if is_same && !has_listed {
-                    return None;
-                }
+                let row = self.directory(item, base, &path, !is_same)?;
                 (Content::Children(row), Vec::new())
             }
             What::Link(target) => (Content::Inline, target.clone()),
