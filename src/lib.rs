@@ -1,13 +1,16 @@
 //! dbakfs: differential backups that you can see.
 //!
 //! A byte on its way in: [`source`] walks and reads, [`backup`] compares and decides, [`chunker`] cuts, [`pack`] groups and compresses,
-//! [`catalog`] lists. On its way out: [`overlay`] lays a differential over its full, [`view`] shows it, [`restore`] writes it.
+//! [`catalog`] lists. On its way out: [`overlay`] lays a differential over its full, [`view`] shows it, [`restore`] writes it,
+//! [`compare`] sets two of it side by side, [`verify`] reads all of it.
 //! [`repository`] is the store as a whole; [`storage`] opens its files; [`format`] knows their bytes; [`index`] is what can be lost.
 
 pub mod backup;
+mod bits;
 pub mod cache;
 pub mod catalog;
 pub mod chunker;
+pub mod compare;
 pub mod format;
 pub mod index;
 pub mod overlay;
@@ -17,4 +20,5 @@ pub mod repository;
 pub mod restore;
 pub mod source;
 pub mod storage;
+pub mod verify;
 pub mod view;

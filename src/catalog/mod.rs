@@ -5,6 +5,9 @@
 
 mod cursor;
 mod reader;
+#[cfg(test)]
+mod tests;
+mod whole;
 mod writer;
 
 pub use cursor::ChildCursor;

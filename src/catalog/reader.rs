@@ -142,6 +142,9 @@ impl Tail {
         if point.number != number {
             return Err(CatalogError::Mismatch { number, what: "it says another number" });
         }
+        if !point.is_possible() {
+            return Err(damaged("point")(FormatError::Impossible("description of a point")));
+        }
         Ok(Self { point, foot })
     }
 }
@@ -209,6 +212,11 @@ impl Catalog {
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The file.
+    pub(super) const fn file(&self) -> &StoredFile {
+        &self.file
     }
 
     /// Bytes of the file.
@@ -349,53 +357,19 @@ impl Catalog {
         Entry { block: Arc::clone(block), row: number - first, number }
     }
 
-    /// Decodes every block, and checks the hash of the whole file: the structural part of `verify`.
-    ///
-    /// # Errors
-    /// Where the catalog is damaged.
-    pub fn check(&self) -> Result<()> {
-        for (part, section) in [
-            (Part::Records, &self.sections.records),
-            (Part::Extents, &self.sections.extents),
-            (Part::Directories, &self.sections.directories),
-            (Part::Adopted, &self.sections.adopted),
-        ] {
-            for run in 0..section.runs().len() {
-                self.decode(part, run)?;
-            }
-        }
-        let foot_at = self.file.len() - Foot::LEN as u64;
-        let mut foot = [0; Foot::LEN];
-        self.file.read_exact_at(&mut foot, foot_at)?;
-        let foot = Foot::decode(&foot, self.file.len()).map_err(|source| self.damaged("foot", source))?;
-        let mut hasher = blake3::Hasher::new();
-        let mut buffer = vec![0; 1 << 20];
-        let mut at = 0;
-        while at < foot_at {
-            let len = usize::try_from(foot_at - at).unwrap_or(usize::MAX).min(buffer.len());
-            self.file.read_exact_at(&mut buffer[..len], at)?;
-            hasher.update(&buffer[..len]);
-            at += len as u64;
-        }
-        if *hasher.finalize().as_bytes() != foot.hash {
-            return Err(self.damaged("whole file", FormatError::Checksum));
-        }
-        Ok(())
-    }
-
-    fn records(&self, run: usize) -> Result<Arc<RecordBlock>> {
+    pub(super) fn records(&self, run: usize) -> Result<Arc<RecordBlock>> {
         match &*self.block(Part::Records, run)? {
             Decoded::Records(block) => Ok(Arc::clone(block)),
             _ => unreachable!("the cache's key names the part"),
         }
     }
 
-    fn block(&self, part: Part, run: usize) -> Result<Arc<Decoded>> {
+    pub(super) fn block(&self, part: Part, run: usize) -> Result<Arc<Decoded>> {
         let index = u32::try_from(run).expect("sections have fewer than 2^32 runs");
         self.cache.get((self.key, part, index), || self.decode(part, run))
     }
 
-    fn section(&self, part: Part) -> &Section {
+    pub(super) fn section(&self, part: Part) -> &Section {
         match part {
             Part::Records => &self.sections.records,
             Part::Extents => &self.sections.extents,
@@ -404,7 +378,7 @@ impl Catalog {
         }
     }
 
-    fn decode(&self, part: Part, run: usize) -> Result<(Decoded, usize)> {
+    pub(super) fn decode(&self, part: Part, run: usize) -> Result<(Decoded, usize)> {
         let section = self.section(part);
         let this = section.runs()[run];
         let mut raw = Vec::new();
@@ -432,7 +406,7 @@ impl Catalog {
         Ok((run, u32::try_from(row).expect("a run has fewer than 2^32 rows")))
     }
 
-    fn damaged(&self, part: &str, source: FormatError) -> CatalogError {
+    pub(super) fn damaged(&self, part: &str, source: FormatError) -> CatalogError {
         CatalogError::Damaged { number: self.point.number, part: part.to_owned(), source }
     }
 }

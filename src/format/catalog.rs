@@ -6,6 +6,7 @@ use super::bytes::Bytes;
 use super::error::{FormatError, Result};
 use super::file::{self, FileKind, Head};
 use super::pack::PackId;
+use super::record::MAX_RECORDS;
 use super::seal::Frame;
 use super::table::{self, Row};
 
@@ -92,12 +93,18 @@ impl Section {
         Some((run, (row - self.firsts[run]) as usize))
     }
 
-    fn decode(bytes: &mut Bytes<'_>, file_len: u64) -> Result<Self> {
+    /// Decodes a section whose runs have at most `most_rows` rows.
+    fn decode(bytes: &mut Bytes<'_>, file_len: u64, most_rows: usize) -> Result<Self> {
         let mut section = Self::default();
-        // Every run takes some bytes of the file, so there cannot be more runs than that.
-        for run in table::decode::<5, Run>(bytes, file_len / 8)? {
-            if run.frame.end() > file_len {
+        // Every run takes some bytes of the file, and its number of rows, which is not 0, one of the table at least.
+        let most_runs = (file_len / 8).min(bytes.0.len() as u64);
+        for run in table::decode::<5, Run>(bytes, most_runs)? {
+            if run.frame.offset < Head::LEN as u64 || run.frame.end() > file_len {
                 return Err(FormatError::Impossible("place of a run"));
+            }
+            // What a reader allocates for a run is bounded by its rows, and they may take no bytes at all.
+            if run.rows as usize > most_rows {
+                return Err(FormatError::Impossible("number of rows"));
             }
             section.push(run)?;
         }
@@ -149,10 +156,10 @@ impl Sections {
     pub fn decode(raw: &[u8], file_len: u64) -> Result<Self> {
         let mut bytes = Bytes(raw);
         let mut sections = Self {
-            records: Section::decode(&mut bytes, file_len)?,
-            extents: Section::decode(&mut bytes, file_len)?,
-            directories: Section::decode(&mut bytes, file_len)?,
-            adopted: Section::decode(&mut bytes, file_len)?,
+            records: Section::decode(&mut bytes, file_len, MAX_RECORDS)?,
+            extents: Section::decode(&mut bytes, file_len, EXTENT_ROWS)?,
+            directories: Section::decode(&mut bytes, file_len, DIRECTORY_ROWS)?,
+            adopted: Section::decode(&mut bytes, file_len, ADOPTED_ROWS)?,
             packs: Vec::new(),
         };
         for _ in 0..bytes.u32()? {

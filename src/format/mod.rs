@@ -22,3 +22,6 @@ pub use entry::{Kind, Meta, Stat};
 pub use error::FormatError;
 pub use point::{CatalogId, Counts, Number, Point, PointKind, SourceId};
 pub use time::Timestamp;
+
+#[cfg(test)]
+mod tests;

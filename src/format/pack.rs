@@ -75,9 +75,10 @@ pub fn encode_blocks(blocks: &[Frame]) -> Vec<u8> {
 /// Where the bytes are not what [`encode_blocks`] could have written.
 pub fn decode_blocks(raw: &[u8], file_len: u64) -> Result<Vec<Frame>> {
     let mut bytes = Bytes(raw);
-    let blocks: Vec<Frame> = table::decode(&mut bytes, file_len)?;
+    // A block has some bytes, in the file, and a place and two lengths that are not 0, in the table.
+    let blocks: Vec<Frame> = table::decode(&mut bytes, file_len.min(raw.len() as u64 / 3))?;
     bytes.end()?;
-    if blocks.iter().any(|block| block.offset < Head::LEN as u64 || block.end() > file_len) {
+    if blocks.iter().any(|block| block.offset < Head::LEN as u64 || block.end() > file_len || block.stored_len == 0) {
         return Err(FormatError::Impossible("place of a block"));
     }
     Ok(blocks)

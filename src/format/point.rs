@@ -157,6 +157,20 @@ impl Point {
         }
     }
 
+    /// Whether a writer could have said this: numbers in range, a base and a previous backup that are older, times that are times.
+    #[must_use]
+    pub fn is_possible(&self) -> bool {
+        let older = |number: Number| number.0 > 0 && number < self.number;
+        let base = match self.kind {
+            PointKind::Full => None,
+            PointKind::Differential { base, .. } => Some(base),
+        };
+        (Number(1)..=Number::MAX).contains(&self.number)
+            && base.is_none_or(older)
+            && self.previous.is_none_or(older)
+            && [self.time, self.clock, self.finished].iter().all(|time| time.nanos < 1_000_000_000)
+    }
+
     /// Whether everything could be read.
     #[must_use]
     pub const fn is_complete(&self) -> bool {

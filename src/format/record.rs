@@ -9,6 +9,7 @@ use super::columns;
 use super::entry::{Kind, Meta};
 use super::error::{FormatError, Result};
 use super::point::Number;
+use super::seal::MAX_RAW_BYTES;
 use super::time::Timestamp;
 
 /// A block is closed when it holds this many records.
@@ -456,12 +457,16 @@ impl Limits {
         let record = &row.record;
         let name = &heap[row.name.0 as usize..row.name.1 as usize];
         let inline = u64::from(row.inline.1 - row.inline.0);
+        let own_bytes = inline + u64::from(row.xattrs.1 - row.xattrs.0);
         let is_root = own + 1 == u64::from(self.records);
+        if own >= u64::from(self.records) || is_root && record.status == Status::Deleted {
+            return Err(FormatError::Impossible("record"));
+        }
         if if is_root { !name.is_empty() || record.meta.kind != Kind::Directory } else { !is_name(name) } {
             return Err(FormatError::Impossible("name"));
         }
         let born_here = record.birth.number == self.number;
-        if record.birth.number > self.number || born_here && u64::from(record.birth.record) > own {
+        if record.birth.number.0 == 0 || record.birth.number > self.number || born_here && u64::from(record.birth.record) > own {
             return Err(FormatError::Impossible("birth"));
         }
         if record.base.is_some() && !self.based {
@@ -473,7 +478,11 @@ impl Limits {
             Content::Inline => {
                 inline > 0 && (kind == Kind::Symlink || kind == Kind::File && record.meta.size == inline)
             }
-            Content::One(place) => kind == Kind::File && inline == 0 && place.pack < self.packs,
+            Content::One(place) => {
+                // One run lies in one block.
+                let fits = (1..=u64::from(MAX_RAW_BYTES)).contains(&record.meta.size);
+                kind == Kind::File && inline == 0 && place.pack < self.packs && fits
+            }
             Content::Many { first, count } => {
                 kind == Kind::File
                     && inline == 0
@@ -482,7 +491,8 @@ impl Limits {
             }
             Content::Children(directory) => kind == Kind::Directory && inline == 0 && directory < self.directories,
         };
-        let whiteout = record.status == Status::Deleted && record.content == Content::None && record.base.is_some();
+        let is_bare = own_bytes == 0 && record.data_bytes == 0 && record.content == Content::None;
+        let whiteout = record.status == Status::Deleted && record.base.is_some() && is_bare;
         if (fits && record.status != Status::Deleted || whiteout) && record.data_bytes <= record.meta.size {
             Ok(())
         } else {
@@ -523,3 +533,6 @@ pub fn xattrs(encoded: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
         Some((bytes.take(name_len.into()).ok()?, bytes.take(value_len as usize).ok()?))
     })
 }
+
+#[cfg(test)]
+mod tests;

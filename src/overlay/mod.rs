@@ -5,6 +5,10 @@
 //! materialised; a look-up costs one search in each layer.
 
 mod cursor;
+#[cfg(test)]
+pub(crate) mod model;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

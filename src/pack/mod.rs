@@ -7,6 +7,7 @@ mod compress;
 mod open_pack;
 mod packer;
 mod reader;
+mod whole;
 
 pub use packer::{Class, PackOptions, Packed, Packer};
 pub use reader::{BlockReader, Pack};
@@ -30,6 +31,14 @@ pub enum PackError {
         part: String,
         /// What is wrong with it.
         source: FormatError,
+    },
+    /// Two blocks of a pack take the same bytes of its file.
+    #[error("pack {pack} is damaged: block {block} overlaps another")]
+    Overlap {
+        /// The pack.
+        pack: PackId,
+        /// The block.
+        block: u32,
     },
     /// The pack has not the length that the catalog or the index says.
     #[error("pack {pack} has {found} bytes instead of {expected}")]

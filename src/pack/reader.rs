@@ -101,25 +101,9 @@ impl Pack {
         self.open_frame(frame, &format!("block {block}"))
     }
 
-    /// Reads the whole file and checks that it is the one that its name says.
-    ///
-    /// # Errors
-    /// Where a byte differs.
-    pub fn check_name(&self) -> Result<()> {
-        let mut hasher = blake3::Hasher::new();
-        let mut buffer = vec![0; 1 << 20];
-        let mut at = 0;
-        while at < self.file.len() {
-            let len = usize::try_from(self.file.len() - at).unwrap_or(usize::MAX).min(buffer.len());
-            self.file.read_exact_at(&mut buffer[..len], at)?;
-            hasher.update(&buffer[..len]);
-            at += len as u64;
-        }
-        if *hasher.finalize().as_bytes() == self.id.0 {
-            Ok(())
-        } else {
-            Err(PackError::Damaged { pack: self.id, part: "whole file".to_owned(), source: FormatError::Checksum })
-        }
+    /// The file.
+    pub(super) const fn file(&self) -> &StoredFile {
+        &self.file
     }
 
     fn open_frame(&self, frame: &Frame, part: &str) -> Result<Vec<u8>> {

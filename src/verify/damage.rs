@@ -1,0 +1,139 @@
+//! What can be damaged, and how.
+
+use std::fmt;
+
+use crate::catalog::CatalogError;
+use crate::format::Number;
+use crate::format::pack::PackId;
+use crate::pack::PackError;
+use crate::repository::RepositoryError;
+use crate::repository::config::ConfigError;
+use crate::storage::StorageError;
+
+/// A thing of the store that can be damaged.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Object {
+    /// A small file of text: its name in the store, or that of its directory.
+    File(String),
+    /// The catalog of a backup.
+    Catalog(Number),
+    /// A pack as a whole.
+    Pack(PackId),
+    /// One block of a pack.
+    Block {
+        /// The pack.
+        pack: PackId,
+        /// Its block.
+        block: u32,
+    },
+}
+
+impl fmt::Display for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(name) => f.write_str(name),
+            Self::Catalog(number) => write!(f, "catalog {number}"),
+            Self::Pack(pack) => write!(f, "pack {pack}"),
+            Self::Block { pack, block } => write!(f, "block {block} of pack {pack}"),
+        }
+    }
+}
+
+/// What is wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum DamageError {
+    /// With a catalog.
+    #[error(transparent)]
+    Catalog(CatalogError),
+    /// With a pack.
+    #[error(transparent)]
+    Pack(PackError),
+    /// With a small file.
+    #[error(transparent)]
+    Notes(#[from] RepositoryError),
+    /// With `store.toml`.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// With a file as such.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The store's description is another than when the store was opened.
+    #[error("store.toml has changed since the store was opened")]
+    Changed,
+    /// A number above the mark is in use: it might be given twice.
+    #[error("marks.toml says that {mark} is the highest number, and there is a catalog {highest}")]
+    MarkTooLow {
+        /// What the mark says.
+        mark: u32,
+        /// The highest catalog.
+        highest: Number,
+    },
+    /// A differential's base has no catalog.
+    #[error("catalog {number} is missing: differentials stand on it")]
+    NoCatalog {
+        /// The base.
+        number: Number,
+    },
+    /// A pack that catalogs refer to is not there.
+    #[error("pack {pack} is missing")]
+    NoPack {
+        /// The pack.
+        pack: PackId,
+    },
+    /// A pack's bytes are those of another pack.
+    #[error("pack {pack} holds the bytes of pack {other}")]
+    OtherPack {
+        /// Its name.
+        pack: PackId,
+        /// What it holds.
+        other: PackId,
+    },
+    /// A chunk's bytes are not those that its id names.
+    #[error("pack {pack}: block {block} is sound, but the chunk at {offset} is not the one that was stored")]
+    WrongChunk {
+        /// The pack.
+        pack: PackId,
+        /// The block.
+        block: u32,
+        /// The chunk's first byte.
+        offset: u32,
+    },
+    /// Two blocks or chunks take the same bytes.
+    #[error("pack {pack}: block {block} overlaps another, or its chunks overlap")]
+    Overlap {
+        /// The pack.
+        pack: PackId,
+        /// The block.
+        block: u32,
+    },
+}
+
+/// What damage takes with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Harm {
+    /// Data: the files that lie there cannot be read, or are not to be believed.
+    Data,
+    /// No data yet: every block is sound, but the file is not what was written, or its chunks cannot be recognised any more.
+    Latent,
+    /// A point in time, and what stands on it.
+    Point,
+    /// Notes of what can change; no data.
+    Notes,
+}
+
+/// One thing that is damaged.
+#[derive(Debug)]
+pub struct Damage {
+    /// What.
+    pub object: Object,
+    /// How.
+    pub error: DamageError,
+    /// What it takes with it.
+    pub harm: Harm,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}

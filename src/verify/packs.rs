@@ -1,0 +1,264 @@
+//! The pass over the packs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use super::{Damage, DamageError, Depth, Event, Harm, Object, Progress, Report, VerifyError};
+use crate::format::FormatError;
+use crate::format::catalog::PackRef;
+use crate::format::layout;
+use crate::format::pack::{ChunkId, PackId};
+use crate::format::table::Chunk;
+use crate::pack::{Pack, PackError};
+use crate::repository::Reader;
+use crate::storage::{Storage, StorageError};
+
+/// Threads that read packs.
+const THREADS: usize = 2;
+
+/// Counts bytes and tells whoever wants to know.
+pub(super) struct Meter<'a> {
+    done: AtomicU64,
+    total: u64,
+    tell: &'a (dyn Fn(Progress) + Sync),
+}
+
+impl<'a> Meter<'a> {
+    pub(super) fn new(total: u64, tell: &'a (dyn Fn(Progress) + Sync)) -> Self {
+        Self { done: AtomicU64::new(0), total, tell }
+    }
+
+    pub(super) fn add(&self, bytes: u64) {
+        let done_bytes = self.done.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        (self.tell)(Progress { done_bytes: done_bytes.min(self.total), total_bytes: self.total });
+    }
+}
+
+/// What is known of a pack.
+#[derive(Debug, Default)]
+pub(super) struct PackState {
+    pub(super) file_len: u64,
+    pub(super) is_referred_to: bool,
+    /// Bytes of each block, opened.
+    raw_lens: Vec<u32>,
+    /// Nothing in it can be read.
+    is_lost: bool,
+    /// All of it can be read, but it is not as it was written.
+    is_latent: bool,
+    bad_blocks: BTreeSet<u32>,
+}
+
+/// What is known of all packs.
+#[derive(Debug, Default)]
+pub(super) struct PackStates(BTreeMap<PackId, PackState>);
+
+impl PackStates {
+    /// Notes that a catalog refers to a pack. Answers what is wrong with it, if this is the first to know.
+    pub(super) fn refer(&mut self, PackRef { id: pack, file_len }: PackRef) -> Option<Damage> {
+        let damage = |error| Some(Damage { object: Object::Pack(pack), error, harm: Harm::Data });
+        let Some(state) = self.0.get_mut(&pack) else {
+            let lost = PackState { is_lost: true, is_referred_to: true, ..PackState::default() };
+            self.0.insert(pack, lost);
+            return damage(DamageError::NoPack { pack });
+        };
+        state.is_referred_to = true;
+        if state.file_len != file_len && !state.is_lost {
+            state.is_lost = true;
+            return damage(PackError::Length { pack, found: state.file_len, expected: file_len }.into());
+        }
+        None
+    }
+
+    /// Whether anything is wrong with the pack.
+    pub(super) fn is_hurt(&self, pack: &PackId) -> bool {
+        self.0.get(pack).is_none_or(|state| state.is_lost || state.is_latent || !state.bad_blocks.is_empty())
+    }
+
+    /// Whether all that refers to the pack must be told, although every block can be read.
+    pub(super) fn is_latent(&self, pack: &PackId) -> bool {
+        self.0.get(pack).is_some_and(|state| state.is_latent)
+    }
+
+    /// The damage that takes a block with it.
+    pub(super) fn harm(&self, pack: PackId, block: u32) -> Option<Object> {
+        match self.0.get(&pack) {
+            Some(state) if state.bad_blocks.contains(&block) => Some(Object::Block { pack, block }),
+            Some(state) if !state.is_lost => None,
+            _ => Some(Object::Pack(pack)),
+        }
+    }
+
+    /// The length of a block, opened; `None` where there is no such block. Nothing is known of the blocks of a lost pack: `Some(None)`.
+    pub(super) fn raw_len(&self, pack: &PackId, block: u32) -> Option<Option<u32>> {
+        match self.0.get(pack) {
+            Some(state) if !state.is_lost => state.raw_lens.get(block as usize).map(|len| Some(*len)),
+            _ => Some(None),
+        }
+    }
+
+    /// Packs that nothing refers to.
+    pub(super) fn orphans(&self) -> impl Iterator<Item = &PackState> {
+        self.0.values().filter(|state| !state.is_referred_to)
+    }
+}
+
+/// The packs of a store.
+pub(super) fn list(storage: &Storage) -> Result<Vec<PackRef>, StorageError> {
+    let mut packs = Vec::new();
+    for directory in storage.list_dirs(layout::PACKS)? {
+        for (name, file_len) in storage.list(&format!("{}/{directory}", layout::PACKS))? {
+            packs.extend(layout::pack_id(&directory, &name).map(|id| PackRef { id, file_len }));
+        }
+    }
+    packs.sort_unstable_by_key(|pack| pack.id);
+    Ok(packs)
+}
+
+/// What looking at one pack gave.
+struct Looked {
+    pack: PackId,
+    state: PackState,
+    damages: Vec<Damage>,
+    chunks: u64,
+}
+
+/// Looks at every pack that is listed.
+pub(super) fn check(
+    reader: &Reader,
+    depth: Depth,
+    listed: &[PackRef],
+    meter: &Meter<'_>,
+    report: &mut Report,
+    notify: &mut dyn FnMut(Event<'_>),
+) -> Result<PackStates, VerifyError> {
+    let mut states = PackStates::default();
+    let next = AtomicUsize::new(0);
+    let (send, looked) = crossbeam_channel::bounded(THREADS);
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS.min(listed.len()) {
+            let (send, next) = (send.clone(), &next);
+            let work = move || {
+                while let Some(pack) = listed.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let looked = look(reader, depth, *pack, listed, meter);
+                    if send.send(looked).is_err() {
+                        break;
+                    }
+                }
+            };
+            std::thread::Builder::new()
+                .name("verify".to_owned())
+                .spawn_scoped(scope, work)
+                .map_err(VerifyError::Thread)?;
+        }
+        drop(send);
+        for Looked { pack, state, damages, chunks } in looked {
+            report.packs += 1;
+            report.pack_bytes += state.file_len;
+            report.blocks += state.raw_lens.len() as u64;
+            report.chunks += chunks;
+            damages.into_iter().for_each(|damage| report.add(damage, notify));
+            states.0.insert(pack, state);
+        }
+        Ok(states)
+    })
+}
+
+fn look(reader: &Reader, depth: Depth, listed: PackRef, all: &[PackRef], meter: &Meter<'_>) -> Looked {
+    let PackRef { id: pack, file_len } = listed;
+    let mut looked =
+        Looked { pack, state: PackState { file_len, ..PackState::default() }, damages: Vec::new(), chunks: 0 };
+    let open = match Pack::open(reader.store().storage(), listed) {
+        Ok(open) => open,
+        Err(error) => {
+            looked.state.is_lost = true;
+            looked.damages.push(Damage { object: Object::Pack(pack), error: error.into(), harm: Harm::Data });
+            meter.add(file_len);
+            return looked;
+        }
+    };
+    looked.state.raw_lens = open.blocks().iter().map(|frame| frame.raw_len).collect();
+    let chunks = open.chunks();
+    let chunks = match chunks {
+        Ok(chunks) => Some(chunks),
+        Err(error) => {
+            looked.latent(error.into());
+            None
+        }
+    };
+    looked.chunks = chunks.as_ref().map_or(0, |chunks| chunks.len() as u64);
+    if let Some(chunks) = &chunks {
+        looked.chunks_lie_apart(chunks);
+    }
+    if depth == Depth::Structure {
+        meter.add(file_len);
+        return looked;
+    }
+    let key = &reader.store().config().secrets.chunk_key;
+    let chunks = chunks.unwrap_or_default();
+    let mut told = 0;
+    let named = open.scan(|block, bytes| {
+        match bytes {
+            Ok(bytes) => looked.chunks_are_right(key, &chunks, block, bytes),
+            Err(error) => looked.bad_block(block, error.into()),
+        }
+        let stored = u64::from(open.blocks()[block as usize].stored_len);
+        told += stored;
+        meter.add(stored);
+    });
+    meter.add(file_len.saturating_sub(told));
+    match named {
+        Some(named) if named == pack => {}
+        // Every checksum is right, and yet it is another pack: what places mean here is anybody's guess.
+        Some(other) if all.binary_search_by_key(&other, |pack| pack.id).is_ok() => {
+            looked.state.is_lost = true;
+            let error = DamageError::OtherPack { pack, other };
+            looked.damages.push(Damage { object: Object::Pack(pack), error, harm: Harm::Data });
+        }
+        _ if !looked.damages.is_empty() => {}
+        _ => {
+            let (part, source) = ("whole file".to_owned(), FormatError::Checksum);
+            looked.latent(PackError::Damaged { pack, part, source }.into());
+        }
+    }
+    looked
+}
+
+impl Looked {
+    fn latent(&mut self, error: DamageError) {
+        self.state.is_latent = true;
+        self.damages.push(Damage { object: Object::Pack(self.pack), error, harm: Harm::Latent });
+    }
+
+    fn bad_block(&mut self, block: u32, error: DamageError) {
+        if self.state.bad_blocks.insert(block) {
+            let object = Object::Block { pack: self.pack, block };
+            self.damages.push(Damage { object, error, harm: Harm::Data });
+        }
+    }
+
+    /// Chunks come in the order of their places, and do not overlap.
+    fn chunks_lie_apart(&mut self, chunks: &[(ChunkId, Chunk)]) {
+        for pair in chunks.windows(2) {
+            let ((_, before), (_, after)) = (&pair[0], &pair[1]);
+            let is_after = after.block > before.block
+                || after.block == before.block && after.offset >= before.offset.saturating_add(before.len);
+            if !is_after {
+                self.latent(DamageError::Overlap { pack: self.pack, block: after.block });
+                return;
+            }
+        }
+    }
+
+    fn chunks_are_right(&mut self, key: &[u8; 32], chunks: &[(ChunkId, Chunk)], block: u32, bytes: &[u8]) {
+        let first = chunks.partition_point(|(_, chunk)| chunk.block < block);
+        for (id, chunk) in chunks[first..].iter().take_while(|(_, chunk)| chunk.block == block) {
+            let range = chunk.offset as usize..(chunk.offset as usize + chunk.len as usize);
+            let is_right = bytes.get(range).is_some_and(|bytes| *blake3::keyed_hash(key, bytes).as_bytes() == id.0);
+            if !is_right {
+                let error = DamageError::WrongChunk { pack: self.pack, block, offset: chunk.offset };
+                self.bad_block(block, error);
+                return;
+            }
+        }
+    }
+}
