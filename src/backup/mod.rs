@@ -23,7 +23,7 @@ use std::path::PathBuf;
 
 pub use mode::{Choice, Decision, Mode, Reason};
 pub use report::{Notice, Progress};
-pub use run::{Done, Made, Options, Outcome, Session, Subject};
+pub use run::{Done, Made, Options, Outcome, Session, Subject, rebuild_index};
 
 use crate::catalog::CatalogError;
 use crate::format::pack::PackId;

@@ -19,7 +19,7 @@ use super::prepare::{self, Prepared};
 use super::{BackupError, Choice, Decision, Mode, Notice, Progress, Reason, Result};
 use crate::catalog::{CatalogError, CatalogWriter};
 use crate::chunker::{ChunkLengths, Chunker};
-use crate::format::{CatalogId, Counts, Number, Point, PointKind, SourceId, Timestamp};
+use crate::format::{CatalogId, Counts, Number, Point, PointKind, SourceId, Timestamp, layout};
 use crate::overlay::PointTree;
 use crate::pack::PackOptions;
 use crate::repository::tags::Moving;
@@ -186,6 +186,26 @@ impl Session {
             }
         }
     }
+}
+
+/// Makes the index anew from the packs; answers how many were entered.
+///
+/// # Errors
+/// Where another writer is busy, or the packs or the index cannot be read or written.
+pub fn rebuild_index(store: &Store, wait: Wait, notify: &dyn Fn(Notice)) -> Result<usize> {
+    let lock = WriterLock::take(store, wait)?;
+    lock.remove_stale_temporaries(store)?;
+    let listed = prepare::list_packs(store.storage())?;
+    let path = store.path().join(layout::INDEX);
+    let rebuilt = Prepared::rebuild(store.storage(), path, listed, "as asked")?;
+    let mut entered = 0;
+    for notice in rebuilt.notices {
+        match notice {
+            Notice::IndexRebuilt { packs, .. } => entered = packs,
+            other => notify(other),
+        }
+    }
+    Ok(entered)
 }
 
 /// One attempt at a backup.

@@ -16,7 +16,7 @@ use dbakfs::storage::Wait;
 use indicatif::{HumanBytes, HumanCount, ProgressBar};
 use serde_json::json;
 
-use super::{Exit, Failure, Global, Result, output, points, progress, store};
+use super::{Exit, Failure, Global, Result, output, points, progress, signals, store};
 
 /// Back up directories, each as a point in time of its own
 #[derive(Debug, clap::Args)]
@@ -100,12 +100,7 @@ enum What {
 pub(crate) fn run(global: &Global, args: Args) -> Result<Exit> {
     let jobs = jobs(&args)?;
     let exclude = exclude(&args)?;
-    let cancel = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
-        // The second one ends the process at once, for those who cannot wait for the end of a block.
-        signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&cancel))?;
-        signal_hook::flag::register(signal, Arc::clone(&cancel))?;
-    }
+    let cancel = signals::stop_flag()?;
     // The process has one soft limit; deep trees want more than the usual 1,024.
     let _ = source::raise_open_files_limit();
     let scratch;

@@ -12,7 +12,11 @@ mod mount;
 mod output;
 mod points;
 mod progress;
+mod rebuild_index;
+mod restore;
+mod signals;
 mod store;
+mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -63,6 +67,9 @@ enum Command {
     Ls(ls::Args),
     Mount(mount::Args),
     Umount(mount::UmountArgs),
+    Restore(restore::Args),
+    Verify(verify::Args),
+    RebuildIndex(rebuild_index::Args),
 }
 
 /// Runs the command line of this process.
@@ -83,6 +90,9 @@ pub(crate) fn run() -> ExitCode {
         Command::Ls(args) => ls::run(global, &args),
         Command::Mount(args) => mount::run(global, &args),
         Command::Umount(args) => mount::run_umount(&args),
+        Command::Restore(args) => restore::run(global, &args),
+        Command::Verify(args) => verify::run(global, &args),
+        Command::RebuildIndex(args) => rebuild_index::run(global, &args),
     };
     match answer {
         Ok(exit) => ExitCode::from(exit.code()),

@@ -1,0 +1,38 @@
+//! `dbakfs rebuild-index`.
+
+use dbakfs::backup::{self, Notice};
+use dbakfs::storage::Wait;
+use serde_json::json;
+
+use super::{Exit, Global, Result, output, store};
+
+/// Make the index anew from the packs
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+The index only saves work: a backup that finds it missing or damaged makes it anew by itself, and no point depends on it.
+
+Example:
+  dbakfs rebuild-index")]
+pub(crate) struct Args {
+    /// Wait while another writer is busy
+    #[arg(long)]
+    wait: bool,
+}
+
+pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
+    let store = store::open(global)?;
+    let wait = if args.wait { Wait::Forever } else { Wait::Never };
+    let damaged = std::cell::Cell::new(false);
+    let packs = backup::rebuild_index(&store, wait, &|notice| {
+        if let Notice::Problem(text) = notice {
+            damaged.set(true);
+            output::complain(&format!("warning: {text}"));
+        }
+    })?;
+    if global.json {
+        output::json(&json!({ "packs": packs }))?;
+    } else {
+        output::line(&format!("the index was rebuilt from {packs} packs"))?;
+    }
+    Ok(if damaged.get() { Exit::Damage } else { Exit::Done })
+}
