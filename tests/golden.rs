@@ -7,12 +7,15 @@
 //! `DBAKFS_WRITE_GOLDEN=1 cargo test --test golden` writes both for the present version. Do that when a new version is made, never to make a
 //! failing test pass.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use dbakfs::cache::ByteCache;
 use dbakfs::catalog::{Catalog, CatalogWriter};
+use dbakfs::compare::{ChangeKind, compare};
 use dbakfs::format::catalog::{self, PackRef, Run, Section, Sections};
 use dbakfs::format::file::{FileKind, Head};
 use dbakfs::format::pack::{self, ChunkId, PackId};
@@ -72,7 +75,8 @@ fn pack_file() -> (Vec<u8>, PackRef) {
     let mut sealer = Sealer::new(3).unwrap();
     let mut blocks = Vec::new();
     for block in 0..2 {
-        let raw: Vec<u8> = chunks().iter().filter(|chunk| chunk.1.block == block).flat_map(|chunk| chunk.2.clone()).collect();
+        let raw: Vec<u8> =
+            chunks().iter().filter(|chunk| chunk.1.block == block).flat_map(|chunk| chunk.2.clone()).collect();
         blocks.push(seal(&mut sealer, &raw, &mut out));
     }
     let rows: Vec<_> = chunks().iter().map(|(id, chunk, _)| (*id, *chunk)).collect();
@@ -121,32 +125,119 @@ fn full_records() -> Vec<Entry> {
     let attributes = encode_xattrs([(&b"security.capability"[..], &b"\x01\0"[..]), (b"user.\xff", b"")]);
     let sparse = (1 << 20) + 6000;
     vec![
-        (Record { meta: Meta { size: 3, ..meta(Kind::File) }, data_bytes: 3, content: Content::Inline, ..bare(Kind::File, 0) }, b"inside", b"abc", Vec::new()),
+        (
+            Record {
+                meta: Meta { size: 3, ..meta(Kind::File) },
+                data_bytes: 3,
+                content: Content::Inline,
+                ..bare(Kind::File, 0)
+            },
+            b"inside",
+            b"abc",
+            Vec::new(),
+        ),
         (Record { content: Content::Inline, ..bare(Kind::Symlink, 1) }, b"\xff\n", b"../anywhere", Vec::new()),
-        (Record { meta: Meta { rdev: 0x0103, ..meta(Kind::BlockDevice) }, ..bare(Kind::BlockDevice, 2) }, b"block", b"", Vec::new()),
-        (Record { meta: Meta { rdev: 5 << 20, ..meta(Kind::CharDevice) }, ..bare(Kind::CharDevice, 3) }, b"char", b"", Vec::new()),
+        (
+            Record { meta: Meta { rdev: 0x0103, ..meta(Kind::BlockDevice) }, ..bare(Kind::BlockDevice, 2) },
+            b"block",
+            b"",
+            Vec::new(),
+        ),
+        (
+            Record { meta: Meta { rdev: 5 << 20, ..meta(Kind::CharDevice) }, ..bare(Kind::CharDevice, 3) },
+            b"char",
+            b"",
+            Vec::new(),
+        ),
         (Record { content: Content::Children(0), ..bare(Kind::Directory, 4) }, b"dir", b"", attributes),
         (bare(Kind::File, 5), b"empty", b"", Vec::new()),
         (bare(Kind::Fifo, 6), b"fifo", b"", Vec::new()),
-        (Record { meta: Meta { size: sparse, ..meta(Kind::File) }, data_bytes: 20_000, content: Content::Many { first: 0, count: 3 }, flags: Flags::RECHECK.with(Flags::TORN), ..bare(Kind::File, 7) }, b"many", b"", Vec::new()),
-        (Record { meta: Meta { size: 360, nlink: 2, ..meta(Kind::File) }, data_bytes: 360, content: Content::One(place), birth: Birth { number: Number(2), record: 77 }, ..bare(Kind::File, 8) }, b"one", b"", Vec::new()),
+        (
+            Record {
+                meta: Meta { size: sparse, ..meta(Kind::File) },
+                data_bytes: 20_000,
+                content: Content::Many { first: 0, count: 3 },
+                flags: Flags::RECHECK.with(Flags::TORN),
+                ..bare(Kind::File, 7)
+            },
+            b"many",
+            b"",
+            Vec::new(),
+        ),
+        (
+            Record {
+                meta: Meta { size: 360, nlink: 2, ..meta(Kind::File) },
+                data_bytes: 360,
+                content: Content::One(place),
+                birth: Birth { number: Number(2), record: 77 },
+                ..bare(Kind::File, 8)
+            },
+            b"one",
+            b"",
+            Vec::new(),
+        ),
         (bare(Kind::Socket, 9), b"socket", b"", Vec::new()),
-        (Record { status: Status::Unread, flags: Flags::NO_CONTENT.with(Flags::RECHECK), ..bare(Kind::File, 10) }, b"unread", b"", Vec::new()),
-        (Record { content: Content::Children(1), flags: Flags::LEFT_OUT, ..bare(Kind::Directory, 11) }, b"", b"", Vec::new()),
+        (
+            Record { status: Status::Unread, flags: Flags::NO_CONTENT.with(Flags::RECHECK), ..bare(Kind::File, 10) },
+            b"unread",
+            b"",
+            Vec::new(),
+        ),
+        (
+            Record { content: Content::Children(1), flags: Flags::LEFT_OUT, ..bare(Kind::Directory, 11) },
+            b"",
+            b"",
+            Vec::new(),
+        ),
     ]
 }
 
 /// Every status that a differential can hold.
 fn differential_records() -> Vec<Entry> {
     let bare = |kind, own| record(kind, DIFFERENTIAL, own);
-    let inline = |bytes: usize, own| Record { meta: Meta { size: bytes as u64, ..meta(Kind::File) }, data_bytes: bytes as u64, content: Content::Inline, ..bare(Kind::File, own) };
+    let inline = |bytes: usize, own| Record {
+        meta: Meta { size: bytes as u64, ..meta(Kind::File) },
+        data_bytes: bytes as u64,
+        content: Content::Inline,
+        ..bare(Kind::File, own)
+    };
     vec![
         (inline(3, 0), b"added", b"new", Vec::new()),
         (Record { status: Status::Updated, base: Some(0), ..inline(4, 1) }, b"inside", b"abcd", Vec::new()),
-        (Record { status: Status::Unchanged, base: Some(4), content: Content::Children(0), ..bare(Kind::Directory, 2) }, b"dir", b"", Vec::new()),
+        (
+            Record {
+                status: Status::Unchanged,
+                base: Some(4),
+                content: Content::Children(0),
+                ..bare(Kind::Directory, 2)
+            },
+            b"dir",
+            b"",
+            Vec::new(),
+        ),
         (Record { status: Status::Deleted, base: Some(6), ..bare(Kind::Fifo, 3) }, b"fifo", b"", Vec::new()),
-        (Record { status: Status::Unread, base: Some(5), birth: Birth { number: FULL, record: 5 }, ..bare(Kind::File, 4) }, b"empty", b"", Vec::new()),
-        (Record { status: Status::Updated, base: Some(11), content: Content::Children(1), ..bare(Kind::Directory, 5) }, b"", b"", Vec::new()),
+        (
+            Record {
+                status: Status::Unread,
+                base: Some(5),
+                birth: Birth { number: FULL, record: 5 },
+                ..bare(Kind::File, 4)
+            },
+            b"empty",
+            b"",
+            Vec::new(),
+        ),
+        (
+            Record {
+                status: Status::Updated,
+                base: Some(11),
+                content: Content::Children(1),
+                ..bare(Kind::Directory, 5)
+            },
+            b"",
+            b"",
+            Vec::new(),
+        ),
     ]
 }
 
@@ -162,7 +253,15 @@ fn point(number: Number, id: CatalogId, kind: PointKind) -> Point {
         clock: Timestamp::new(1_795_169_100, 5),
         finished: Timestamp::new(1_795_169_101, 999_999_999),
         previous: (number == DIFFERENTIAL).then_some(FULL),
-        counts: Counts { files: 5, directories: 2, others: 5, bytes: 1_054_939, new: 12, stored_bytes: 1, ..Counts::default() },
+        counts: Counts {
+            files: 5,
+            directories: 2,
+            others: 5,
+            bytes: 1_054_939,
+            new: 12,
+            stored_bytes: 1,
+            ..Counts::default()
+        },
         has_xattrs: true,
         program: "dbakfs golden".to_owned(),
     }
@@ -195,51 +294,28 @@ fn write_catalog(storage: &Storage, point: &Point, entries: &[Entry], inside: u3
     writer.finish(point, packs).unwrap();
 }
 
-/// Sorted as a directory must be: the first `inside` records are `dir`'s, the rest the root's.
-fn sorted(mut entries: Vec<Entry>, inside: usize) -> Vec<Entry> {
-    let last = entries.len() - 1;
-    entries[inside..last].sort_by_key(|entry| entry.1);
+/// Sorts the records from `inside` on, but for the root, by name; answers them numbered.
+fn sorted(mut entries: Vec<Entry>, number: Number, inside: usize) -> Vec<Entry> {
+    let root = entries.len() - 1;
+    entries[inside..root].sort_by_key(|entry| entry.1);
     for (own, entry) in (0..).zip(&mut entries) {
-        let birth = &mut entry.0.birth;
-        if [FULL, DIFFERENTIAL].contains(&birth.number) && birth.record != 5 {
-            birth.record = own;
+        if entry.0.birth.number == number {
+            entry.0.birth.record = own;
         }
     }
     entries
 }
 
-/// The records as they stand: in a full, the second name must not be before the first, and so on.
+/// Each catalog: its point, its records, and how many of them lie in `dir`.
 fn catalogs() -> [(Point, Vec<Entry>, u32); 2] {
-    let mut full = full_records();
-    // `\xff\n` is the last name.
-    let last = full.remove(1);
-    full.insert(10, last);
-    full.swap(0, 0);
-    let mut full = sorted(full, 0);
-    let number_of = |full: &[Entry], name: &[u8]| u32::try_from(full.iter().position(|entry| entry.1 == name).unwrap()).unwrap();
-    let (inside, dir, empty, fifo) =
-        (number_of(&full, b"inside"), number_of(&full, b"dir"), number_of(&full, b"empty"), number_of(&full, b"fifo"));
-    full.iter_mut().for_each(|entry| {
-        if entry.0.birth.number == FULL {
-            entry.0.birth.record = 0;
+    let full = sorted(full_records(), FULL, 0);
+    let number_of = |name: &[u8]| (0..).zip(&full).find(|(_, entry)| entry.1 == name).map(|(number, _)| number);
+    let mut differential = sorted(differential_records(), DIFFERENTIAL, 1);
+    for entry in &mut differential {
+        entry.0.base = number_of(entry.1);
+        if entry.1 == b"empty" {
+            entry.0.birth.record = number_of(entry.1).unwrap();
         }
-    });
-    for (own, entry) in (0..).zip(&mut full) {
-        if entry.0.birth.number == FULL {
-            entry.0.birth.record = own;
-        }
-    }
-    let mut differential = sorted(differential_records(), 1);
-    for (own, entry) in (0..).zip(&mut differential) {
-        entry.0.base = match entry.1 {
-            b"inside" => Some(inside),
-            b"dir" => Some(dir),
-            b"empty" => Some(empty),
-            b"fifo" => Some(fifo),
-            b"" => Some(11),
-            _ => None,
-        };
-        entry.0.birth = if entry.1 == b"empty" { Birth { number: FULL, record: empty } } else { Birth { number: DIFFERENTIAL, record: own } };
     }
     [(full_point(), full, 0), (differential_point(), differential, 1)]
 }
@@ -255,7 +331,10 @@ fn write_store(path: &Path) {
     for (name, text) in [
         ("marks.toml", "highest = 5\ngeneration = 2\n"),
         ("points/00000003.toml", "tags = [\"deploy-42\"]\npinned = true\ndamaged = []\n"),
-        ("sources/www.toml", "last_point = 5\n\n[source]\nname = \"www\"\nhost = \"golden\"\npath = '/srv/\\xff\\x5cwww'\n"),
+        (
+            "sources/www.toml",
+            "last_point = 5\n\n[source]\nname = \"www\"\nhost = \"golden\"\npath = '/srv/\\xff\\x5cwww'\n",
+        ),
         ("store.toml", &config().to_toml().unwrap()),
     ] {
         storage.put(name, text.as_bytes(), Replace::Never).unwrap();
@@ -269,7 +348,12 @@ fn raw() -> Vec<(&'static str, Vec<u8>)> {
         table::encode(rows, &mut out);
         out
     }
-    let frame = |n: u32| Frame { offset: u64::from(n) << 33, stored_len: 10 + n, raw_len: 1000 * n + 10, checksum: 0x0123_4567_89ab_cdef };
+    let frame = |n: u32| Frame {
+        offset: u64::from(n) << 33,
+        stored_len: 10 + n,
+        raw_len: 1000 * n + 10,
+        checksum: 0x0123_4567_89ab_cdef,
+    };
     let section = |all: &[u32]| {
         let mut section = Section::default();
         for (n, rows) in (1..).zip(all) {
@@ -279,8 +363,14 @@ fn raw() -> Vec<(&'static str, Vec<u8>)> {
     };
     let pack = PackRef { id: PackId([0x91; 32]), file_len: 1 << 35 };
     let mut sections = Vec::new();
-    Sections { records: section(&[512, 9]), extents: section(&[3]), directories: section(&[4096, 2]), adopted: section(&[]), packs: vec![pack] }
-        .encode(&mut sections);
+    Sections {
+        records: section(&[512, 9]),
+        extents: section(&[3]),
+        directories: section(&[4096, 2]),
+        adopted: section(&[]),
+        packs: vec![pack],
+    }
+    .encode(&mut sections);
     let blocks = |(point, entries, _): &(Point, Vec<Entry>, u32)| {
         let (mut builder, mut out) = (RecordBlockBuilder::default(), Vec::new());
         for (record, name, inline, xattrs) in entries {
@@ -303,8 +393,21 @@ fn raw() -> Vec<(&'static str, Vec<u8>)> {
         ("records-of-full", blocks(&full)),
         ("records-of-differential", blocks(&differential)),
         ("extents", rows(&extents())),
-        ("directories", rows(&[Children { first: 0, count: 3 }, Children { first: 3, count: 0 }, Children { first: 3, count: 70_000 }])),
-        ("adopted", rows(&[Adopted { number: 2, birth_record: 77, record: 8 }, Adopted { number: 2, birth_record: 80, record: 1 }])),
+        (
+            "directories",
+            rows(&[
+                Children { first: 0, count: 3 },
+                Children { first: 3, count: 0 },
+                Children { first: 3, count: 70_000 },
+            ]),
+        ),
+        (
+            "adopted",
+            rows(&[
+                Adopted { number: 2, birth_record: 77, record: 8 },
+                Adopted { number: 2, birth_record: 80, record: 1 },
+            ]),
+        ),
         ("sections", sections),
         ("point-of-full.json", json(&full.0)),
         ("point-of-differential.json", json(&differential.0)),
@@ -316,7 +419,7 @@ fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let (from, to) = (entry.as_ref().unwrap().path(), to.join(entry.unwrap().file_name()));
-        if from.is_dir() { copy(&from, &to) } else { drop(fs::copy(&from, &to).unwrap()) }
+        if from.is_dir() { copy(&from, &to) } else { assert!(fs::copy(&from, &to).is_ok()) }
     }
 }
 
@@ -360,7 +463,8 @@ fn lines(reader: &Reader, tree: &PointTree) -> Vec<String> {
             assert_eq!(bytes.len() as u64, record.meta.size);
         }
         let hash = &blake3::hash(&bytes).to_hex()[..8];
-        let attributes: Vec<_> = xattrs(node.entry.xattrs()).map(|(name, value)| (name.escape_ascii().to_string(), value.len())).collect();
+        let attributes: Vec<_> =
+            xattrs(node.entry.xattrs()).map(|(name, value)| (name.escape_ascii().to_string(), value.len())).collect();
         let link = node.entry.inline().escape_ascii();
         lines.push(format!("/{path} {record:?} {hash} {link} {attributes:?}"));
         if node.is_directory() {
@@ -427,4 +531,22 @@ fn what_is_written_today_opens_like_the_frozen_store() {
     let full = Catalog::open(&storage, FULL, Arc::new(ByteCache::new(1 << 20))).unwrap();
     let adopted = full.adopted(born).unwrap().unwrap();
     assert_eq!(full.entry(adopted).unwrap().name(), b"one");
+}
+
+#[test]
+fn what_was_never_read_is_no_change_and_no_sameness() {
+    let dir = tempfile::tempdir().unwrap();
+    copy(&data(FORMAT_VERSION).join("store"), dir.path());
+    let reader = Reader::open(Store::open(dir.path()).unwrap(), CacheBytes::of_total(1 << 20)).unwrap();
+    let [before, after] = [full_point(), differential_point()].map(|point| reader.tree(&point).unwrap());
+    let mut changes = Vec::new();
+    compare(&reader, &before, &after, &mut |change| changes.push((change.path, change.kind))).unwrap();
+    let wanted: [(&[u8], ChangeKind); 5] = [
+        (b"dir/added", ChangeKind::New),
+        (b"empty", ChangeKind::Unread),
+        (b"fifo", ChangeKind::Deleted),
+        (b"inside", ChangeKind::Updated { data: true, metadata: false }),
+        (b"unread", ChangeKind::Unread),
+    ];
+    assert!(changes.iter().map(|(path, kind)| (&path[..], *kind)).eq(wanted), "{changes:?}");
 }

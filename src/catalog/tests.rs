@@ -123,7 +123,8 @@ fn a_point_that_no_writer_makes_is_refused() {
         let (_dir, catalog) = catalog(&[], Children::default(), &wrong);
         assert!(matches!(catalog, Err(CatalogError::Damaged { part, .. }) if part == "point"), "{wrong:?}");
     }
-    let (_dir, fine) = catalog(&[], Children::default(), &Point { kind: based(2), previous: Some(Number(1)), ..point() });
+    let (_dir, fine) =
+        catalog(&[], Children::default(), &Point { kind: based(2), previous: Some(Number(1)), ..point() });
     assert_eq!(fine.unwrap().point().source.path, b"/\xff");
 }
 

@@ -55,7 +55,8 @@ impl<'a> Contents<'a> {
                 return Ok(true);
             }
             if let (Some(before), Some(after)) = (self.chunks(&before), self.chunks(&after)) {
-                let cuts = |chunks: &[(u64, u32, ChunkId)]| chunks.iter().map(|(at, len, _)| (*at, *len)).collect::<Vec<_>>();
+                let cuts =
+                    |chunks: &[(u64, u32, ChunkId)]| chunks.iter().map(|(at, len, _)| (*at, *len)).collect::<Vec<_>>();
                 if before == after {
                     return Ok(true);
                 }

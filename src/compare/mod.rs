@@ -178,7 +178,9 @@ impl Compare<'_> {
     fn change(&mut self, before: Option<&Node>, after: Option<&Node>) -> Result<Option<ChangeKind>, ReadError> {
         let (before, after) = match (before, after) {
             (Some(before), Some(after)) => (before, after),
-            (None, Some(after)) => return Ok(Some(if is_unread(after) { ChangeKind::Unread } else { ChangeKind::New })),
+            (None, Some(after)) => {
+                return Ok(Some(if is_unread(after) { ChangeKind::Unread } else { ChangeKind::New }));
+            }
             (Some(_), None) => return Ok(Some(ChangeKind::Deleted)),
             (None, None) => return Ok(None),
         };

@@ -466,7 +466,10 @@ impl Limits {
             return Err(FormatError::Impossible("name"));
         }
         let born_here = record.birth.number == self.number;
-        if record.birth.number.0 == 0 || record.birth.number > self.number || born_here && u64::from(record.birth.record) > own {
+        if record.birth.number.0 == 0
+            || record.birth.number > self.number
+            || born_here && u64::from(record.birth.record) > own
+        {
             return Err(FormatError::Impossible("birth"));
         }
         if record.base.is_some() && !self.based {

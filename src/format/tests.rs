@@ -14,7 +14,12 @@ use super::{FormatError, columns};
 const FILE_LEN: u64 = 1 << 20;
 
 fn frame(n: u32) -> Frame {
-    Frame { offset: 32 + u64::from(n) * 100, stored_len: 90, raw_len: 200 + n, checksum: 0x0123_4567_89ab_cdef ^ u64::from(n) }
+    Frame {
+        offset: 32 + u64::from(n) * 100,
+        stored_len: 90,
+        raw_len: 200 + n,
+        checksum: 0x0123_4567_89ab_cdef ^ u64::from(n),
+    }
 }
 
 fn section(rows: &[u32]) -> Section {
@@ -40,7 +45,9 @@ fn blocks() -> Vec<Frame> {
 }
 
 fn chunks() -> Vec<(ChunkId, Chunk)> {
-    (0..40).map(|block| (ChunkId([u8::try_from(block).unwrap(); 32]), Chunk { block, offset: block, len: 100 })).collect()
+    (0..40)
+        .map(|block| (ChunkId([u8::try_from(block).unwrap(); 32]), Chunk { block, offset: block, len: 100 }))
+        .collect()
 }
 
 /// Decodes every truncated prefix, which must fail, and every single changed byte, which must not panic.
@@ -66,36 +73,54 @@ fn changed_sections_are_refused_or_in_bounds() {
     let mut raw = Vec::new();
     sections().encode(&mut raw);
     assert_eq!(Sections::decode(&raw, FILE_LEN).unwrap(), sections());
-    torment(&raw, |raw| Sections::decode(raw, FILE_LEN), |sections| {
-        let bounds = [(&sections.records, MAX_RECORDS), (&sections.extents, EXTENT_ROWS), (&sections.directories, DIRECTORY_ROWS)];
-        for (section, most) in bounds {
-            for run in section.runs() {
-                assert!(run.rows as usize <= most && run.frame.end() <= FILE_LEN && run.frame.raw_len <= MAX_RAW_BYTES);
-            }
-            for row in [0, section.rows() / 2, section.rows().saturating_sub(1), section.rows()] {
-                if let Some((run, at)) = section.find(row) {
-                    assert_eq!(section.first_row(run) as usize + at, row as usize);
-                    assert!(at < section.runs()[run].rows as usize);
+    torment(
+        &raw,
+        |raw| Sections::decode(raw, FILE_LEN),
+        |sections| {
+            let bounds = [
+                (&sections.records, MAX_RECORDS),
+                (&sections.extents, EXTENT_ROWS),
+                (&sections.directories, DIRECTORY_ROWS),
+            ];
+            for (section, most) in bounds {
+                for run in section.runs() {
+                    assert!(
+                        run.rows as usize <= most && run.frame.end() <= FILE_LEN && run.frame.raw_len <= MAX_RAW_BYTES
+                    );
+                }
+                for row in [0, section.rows() / 2, section.rows().saturating_sub(1), section.rows()] {
+                    if let Some((run, at)) = section.find(row) {
+                        assert_eq!(section.first_row(run) as usize + at, row as usize);
+                        assert!(at < section.runs()[run].rows as usize);
+                    }
                 }
             }
-        }
-    });
+        },
+    );
 }
 
 #[test]
 fn changed_tables_of_a_pack_are_refused_or_in_bounds() {
     let raw = pack::encode_blocks(&blocks());
     assert_eq!(pack::decode_blocks(&raw, FILE_LEN).unwrap(), blocks());
-    torment(&raw, |raw| pack::decode_blocks(raw, FILE_LEN), |blocks| {
-        assert!(blocks.iter().all(|block| block.end() <= FILE_LEN && block.raw_len <= MAX_RAW_BYTES));
-    });
+    torment(
+        &raw,
+        |raw| pack::decode_blocks(raw, FILE_LEN),
+        |blocks| {
+            assert!(blocks.iter().all(|block| block.end() <= FILE_LEN && block.raw_len <= MAX_RAW_BYTES));
+        },
+    );
     let raw = pack::encode_chunks(&chunks());
     assert_eq!(pack::decode_chunks(&raw, &blocks()).unwrap(), chunks());
-    torment(&raw, |raw| pack::decode_chunks(raw, &blocks()), |chunks| {
-        for (_, chunk) in chunks {
-            assert!(chunk.offset + chunk.len <= blocks()[chunk.block as usize].raw_len);
-        }
-    });
+    torment(
+        &raw,
+        |raw| pack::decode_chunks(raw, &blocks()),
+        |chunks| {
+            for (_, chunk) in chunks {
+                assert!(chunk.offset + chunk.len <= blocks()[chunk.block as usize].raw_len);
+            }
+        },
+    );
 }
 
 #[test]

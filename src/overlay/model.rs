@@ -35,7 +35,10 @@ pub(crate) struct Item {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum What {
     /// A directory; `is_recreated` has the differential list it as new, over nothing.
-    Dir { names: Names, is_recreated: bool },
+    Dir {
+        names: Names,
+        is_recreated: bool,
+    },
     File(Vec<u8>),
     Link(Vec<u8>),
 }
@@ -78,9 +81,9 @@ impl Item {
 
     /// The entry at a path.
     pub(crate) fn at(&mut self, path: &str) -> &mut Self {
-        path.split('/').filter(|name| !name.is_empty()).fold(self, |item, name| {
-            item.names_mut().get_mut(name.as_bytes()).unwrap_or_else(|| panic!("no {name}"))
-        })
+        path.split('/')
+            .filter(|name| !name.is_empty())
+            .fold(self, |item, name| item.names_mut().get_mut(name.as_bytes()).unwrap_or_else(|| panic!("no {name}")))
     }
 
     /// The same tree without marks that only steer how it is written.
@@ -210,7 +213,8 @@ impl ModelStore {
         making.push(&pending);
         let Making { writer, packer, packs, fresh, versions, .. } = making;
         let packed: HashMap<u32, PackRef> = packer.finish().unwrap().iter().map(|p| (p.ordinal, p.pack)).collect();
-        let packs: Vec<PackRef> = packs.into_iter().map(|pack| pack.unwrap_or_else(|ordinal| packed[&ordinal])).collect();
+        let packs: Vec<PackRef> =
+            packs.into_iter().map(|pack| pack.unwrap_or_else(|ordinal| packed[&ordinal])).collect();
         self.known.extend(fresh.into_iter().map(|(chunk, place)| (chunk, (packed[&place.pack], place))));
         let has_xattrs = versions.values().any(|(item, _)| !item.xattrs.is_empty());
         self.last = versions;

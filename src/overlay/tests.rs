@@ -146,12 +146,13 @@ fn a_file_of_many_extents_is_read_from_any_offset() {
         assert_eq!(read, [&b"kept"[..], &bytes[start..(start.saturating_add(len)).min(bytes.len())]].concat());
     }
     let mut ranges = Vec::new();
-    reader.data_ranges(tree.catalog(node.layer), &node.entry, 0, |range| {
-        ranges.push(range);
-        true
-    })
-    .unwrap();
-    assert_eq!(ranges, [0..9600]);
+    reader
+        .data_ranges(tree.catalog(node.layer), &node.entry, 0, |range| {
+            ranges.push(range);
+            true
+        })
+        .unwrap();
+    assert!(ranges.into_iter().eq(std::iter::once(0..9600)));
 }
 
 #[test]

@@ -38,7 +38,11 @@ impl Pack {
                 let part = || format!("block {block}");
                 take(
                     block,
-                    opened.map(|()| &raw[..]).map_err(|source| PackError::Damaged { pack: self.id(), part: part(), source }),
+                    opened.map(|()| &raw[..]).map_err(|source| PackError::Damaged {
+                        pack: self.id(),
+                        part: part(),
+                        source,
+                    }),
                 );
             }
             at = frame.end();

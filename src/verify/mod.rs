@@ -166,7 +166,8 @@ pub fn verify(
         .collect();
     catalogs.sort_unstable();
     let listed = packs::list(storage)?;
-    let total_bytes = catalogs.iter().map(|(_, len)| len).sum::<u64>() + listed.iter().map(|pack| pack.file_len).sum::<u64>();
+    let total_bytes =
+        catalogs.iter().map(|(_, len)| len).sum::<u64>() + listed.iter().map(|pack| pack.file_len).sum::<u64>();
     let meter = packs::Meter::new(total_bytes, progress);
 
     small_files(reader, &catalogs, &mut report, notify)?;

@@ -149,7 +149,8 @@ fn a_sound_store_is_whole_and_counted() {
     let reader = fixture.store.reader();
     let seen = std::sync::Mutex::new(Progress::default());
     for depth in [Depth::Structure, Depth::Data] {
-        let report = verify(&reader, depth, &|now| *seen.lock().unwrap() = now, &mut |event| panic!("{event:?}")).unwrap();
+        let report =
+            verify(&reader, depth, &|now| *seen.lock().unwrap() = now, &mut |event| panic!("{event:?}")).unwrap();
         assert!(report.is_whole() && report.points.values().all(PointReport::is_whole));
         assert_eq!((report.points.len(), report.catalogs), (5, 5));
         assert_eq!(report.packs, fixture.files("packs").len() as u64);
@@ -289,11 +290,12 @@ fn damage_below_a_changed_file_does_not_touch_the_point_that_changed_it() {
     let node = tree.resolve(b"deep/f7").unwrap().unwrap();
     let crate::format::record::Content::Many { first, .. } = node.entry.record().content else { panic!() };
     let mut place = None;
-    tree.catalog(node.layer).extents(first, 1, 0, |extent| {
-        place = Some(extent.place);
-        false
-    })
-    .unwrap();
+    tree.catalog(node.layer)
+        .extents(first, 1, 0, |extent| {
+            place = Some(extent.place);
+            false
+        })
+        .unwrap();
     let place = place.unwrap();
     let pack = tree.catalog(node.layer).packs()[place.pack as usize];
     let frame = reader.blocks().pack(pack).unwrap().blocks()[place.block as usize];
@@ -314,7 +316,10 @@ fn damage_below_a_changed_file_does_not_touch_the_point_that_changed_it() {
     assert!(told.contains(&(1, b"deep/f7".to_vec())));
     assert!(!told.iter().any(|(point, path)| *point > 1 && path == b"deep/f7"), "it was deleted there");
     assert_eq!(report.damages.len(), 1);
-    assert_eq!(report.damages[0].to_string(), format!("pack {} is damaged: block {}: checksum differs", pack.id, place.block));
+    assert_eq!(
+        report.damages[0].to_string(),
+        format!("pack {} is damaged: block {}: checksum differs", pack.id, place.block)
+    );
     assert!(report.points[&Number(4)].is_whole() && report.points[&Number(5)].is_whole());
     fixture.check(&report, "one block");
 }

@@ -41,9 +41,18 @@ fn content() -> impl Strategy<Value = (Kind, u64, Content, Vec<u8>)> {
         other.prop_map(|kind| (kind, 0, Content::None, Vec::new())),
         inline.clone().prop_map(|bytes| (Kind::File, bytes.len() as u64, Content::Inline, bytes)),
         inline.prop_map(|bytes| (Kind::Symlink, 0, Content::Inline, bytes)),
-        (1..=u64::from(MAX_RAW_BYTES), place).prop_map(|(size, place)| (Kind::File, size, Content::One(place), Vec::new())),
-        (any::<u64>(), 0..1000_u32, 1..2000_u32)
-            .prop_map(|(size, first, count)| (Kind::File, size, Content::Many { first, count }, Vec::new())),
+        (1..=u64::from(MAX_RAW_BYTES), place).prop_map(|(size, place)| (
+            Kind::File,
+            size,
+            Content::One(place),
+            Vec::new()
+        )),
+        (any::<u64>(), 0..1000_u32, 1..2000_u32).prop_map(|(size, first, count)| (
+            Kind::File,
+            size,
+            Content::Many { first, count },
+            Vec::new()
+        )),
         (0..50_u32).prop_map(|row| (Kind::Directory, 0, Content::Children(row), Vec::new())),
     ]
 }
