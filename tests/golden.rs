@@ -111,6 +111,11 @@ fn record(kind: Kind, number: Number, own: u32) -> Record {
     }
 }
 
+/// The attributes of `dir`.
+fn attributes() -> Vec<u8> {
+    encode_xattrs([(&b"security.capability"[..], &b"\x01\0"[..]), (b"user.\xff", b"")])
+}
+
 type Entry = (Record, &'static [u8], &'static [u8], Vec<u8>);
 
 fn extents() -> Vec<Extent> {
@@ -122,7 +127,6 @@ fn extents() -> Vec<Extent> {
 fn full_records() -> Vec<Entry> {
     let bare = |kind, own| record(kind, FULL, own);
     let place = Place { pack: 0, block: 0, offset: 0 };
-    let attributes = encode_xattrs([(&b"security.capability"[..], &b"\x01\0"[..]), (b"user.\xff", b"")]);
     let sparse = (1 << 20) + 6000;
     vec![
         (
@@ -149,7 +153,7 @@ fn full_records() -> Vec<Entry> {
             b"",
             Vec::new(),
         ),
-        (Record { content: Content::Children(0), ..bare(Kind::Directory, 4) }, b"dir", b"", attributes),
+        (Record { content: Content::Children(0), ..bare(Kind::Directory, 4) }, b"dir", b"", attributes()),
         (bare(Kind::File, 5), b"empty", b"", Vec::new()),
         (bare(Kind::Fifo, 6), b"fifo", b"", Vec::new()),
         (
@@ -213,7 +217,7 @@ fn differential_records() -> Vec<Entry> {
             },
             b"dir",
             b"",
-            Vec::new(),
+            attributes(),
         ),
         (Record { status: Status::Deleted, base: Some(6), ..bare(Kind::Fifo, 3) }, b"fifo", b"", Vec::new()),
         (
