@@ -4,6 +4,7 @@
 //! everything else to standard error, and each failure is one line there with a remedy where there is one.
 
 mod backup;
+mod diff;
 mod exit;
 mod init;
 mod list;
@@ -69,6 +70,7 @@ enum Command {
     Umount(mount::UmountArgs),
     Restore(restore::Args),
     Verify(verify::Args),
+    Diff(diff::Args),
     RebuildIndex(rebuild_index::Args),
 }
 
@@ -92,6 +94,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Umount(args) => mount::run_umount(&args),
         Command::Restore(args) => restore::run(global, &args),
         Command::Verify(args) => verify::run(global, &args),
+        Command::Diff(args) => diff::run(global, &args),
         Command::RebuildIndex(args) => rebuild_index::run(global, &args),
     };
     match answer {
