@@ -24,7 +24,7 @@ fn back_up(store: &Store, source: &Path, mode: Mode) -> Point {
     let options = backup::Options { mode, host: "here".to_owned(), ..backup::Options::default() };
     let cancel = Arc::new(AtomicBool::new(false));
     let progress = backup::Progress::default();
-    let notify = |notice| println!("{notice:?}");
+    let notify = |notice| eprintln!("{notice:?}");
     let done = session.back_up(&name, subject, &options, &progress, &notify, &cancel).unwrap();
     let Outcome::Made(made) = done.outcome else { panic!("no point was made") };
     made.point
