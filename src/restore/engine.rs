@@ -13,6 +13,7 @@ use std::sync::atomic::Ordering;
 
 use rustix::io::Errno;
 
+use super::ahead::Ahead;
 use super::content::Stored;
 use super::destination::Destination;
 use super::directory::Level;
@@ -41,6 +42,7 @@ pub(super) struct Engine<'a> {
     pub(super) links: Links,
     pub(super) report: Report,
     pub(super) buffer: Vec<u8>,
+    pub(super) ahead: Ahead,
 }
 
 /// The directory of DEST whose entries are being restored.
@@ -73,9 +75,10 @@ impl<'a> Engine<'a> {
         progress: &'a Progress,
         notify: &'a mut dyn FnMut(Notice),
         store: Option<FileId>,
+        ahead: Ahead,
     ) -> Self {
         let (trail, levels, links, report) = (Trail::default(), Vec::new(), Links::default(), Report::default());
-        Self { reader, tree, options, progress, notify, store, trail, levels, links, report, buffer: Vec::new() }
+        Self { reader, tree, options, progress, notify, store, trail, levels, links, report, buffer: Vec::new(), ahead }
     }
 
     /// Restores `node` into `dest`.

@@ -16,7 +16,7 @@ use super::links::Link;
 use super::meta::{self, Handle, Present, Wanted, look_at};
 use super::trail::open_below;
 use super::{Notice, RestoreError};
-use crate::format::record::{Flags, Status};
+use crate::format::record::{Content, Flags, Status};
 use crate::format::{Kind, Stat};
 use crate::overlay::Node;
 use crate::source::FileId;
@@ -40,6 +40,7 @@ impl Engine<'_> {
         let outcome = if record.flags.has(Flags::NO_CONTENT) {
             Err(crate::repository::ReadError::NeverRead.into())
         } else {
+            self.look_ahead(node);
             self.try_leaf(here, node, name)
         };
         match outcome {
@@ -50,6 +51,14 @@ impl Engine<'_> {
             }
             Ok(()) => Ok(()),
             Err(fault) => self.fault(here.path_of(name), fault),
+        }
+    }
+
+    fn look_ahead(&mut self, node: &Node) {
+        if let Content::One(place) = node.entry.record().content
+            && let Some(pack) = self.tree.catalog(node.layer).packs().get(place.pack as usize)
+        {
+            self.ahead.at(*pack, place);
         }
     }
 

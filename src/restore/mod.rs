@@ -16,6 +16,7 @@
 //!   nor below a mount point, nor is the store itself ever removed.
 //! * Nothing is synced, as with `cp` and `tar`: what must survive a power cut wants [`Options::sync`], one `syncfs` at the end.
 
+mod ahead;
 mod content;
 mod destination;
 mod directory;
@@ -121,5 +122,7 @@ pub fn restore(
         return Err(RestoreError::NeverRead { path: inside() });
     }
     let destination = Destination::open(dest, reader.store().path())?;
-    Engine::new(reader, tree, options, progress, notify, destination.store).run(&node, destination)
+    ahead::Ahead::beside(reader, |ahead| {
+        Engine::new(reader, tree, options, progress, notify, destination.store, ahead).run(&node, destination)
+    })
 }

@@ -9,6 +9,7 @@ mod support;
 mod damage;
 mod delete;
 mod exact;
+mod history;
 mod hostile;
 mod links;
 mod replace;

@@ -17,7 +17,7 @@ use dbakfs::format::point::{Counts, SourceId};
 use dbakfs::format::record::{Birth, Content, Flags, NewRecord, Record, Status, encode_xattrs};
 use dbakfs::format::table::{Children, Extent};
 use dbakfs::format::{CatalogId, Kind, Meta, Number, Point, PointKind, Timestamp};
-use dbakfs::pack::{Class, Packer, Session};
+use dbakfs::pack::{Class, PackOptions, Packer};
 use dbakfs::repository::config::Chunking;
 use dbakfs::repository::{CacheBytes, Reader, Store};
 use dbakfs::restore::{Notice, Options, Progress, Report, RestoreError, restore};
@@ -170,10 +170,10 @@ impl Shelf {
     pub(crate) fn at(path: &Path, root: &Item, temp: tempfile::TempDir) -> Self {
         let store = Store::init(path, Chunking::default()).unwrap();
         let (number, id) = (Number(1), CatalogId([7; 16]));
-        let session = Session { family: 0, level: 1, small_block_bytes: 1 << 20, large_block_bytes: 128 << 10 };
+        let packing = PackOptions { family: 0, level: 1, small_block_bytes: 1 << 20, large_block_bytes: 128 << 10 };
         let mut writing = Writing {
             catalog: CatalogWriter::create(store.storage(), number, id, 1).unwrap(),
-            packer: Packer::new(store.storage().clone(), session).unwrap(),
+            packer: Packer::new(store.storage().clone(), packing).unwrap(),
             chunks: 0,
             births: Default::default(),
             number,
