@@ -13,6 +13,8 @@ use super::cli::{Ran, wait_for};
 
 /// A command that has not ended by then hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// A mount that is in use for longer than this hangs.
+const HANGS_AFTER: Duration = Duration::from_secs(180);
 
 /// Runs a command to its end *and* to the end of its output, and fails the test if that takes longer than [`PATIENCE`].
 ///
@@ -38,6 +40,22 @@ pub(crate) fn limited(command: &mut Command) -> Ran {
         String::from_utf8_lossy(&bytes).into_owned()
     };
     Ran { code: status.code().unwrap_or(-1), stdout: text(stdout), stderr: text(stderr) }
+}
+
+/// Kills the server of the mount at `mnt` if it is still needed after [`HANGS_AFTER`]: whoever waits for an answer of it gets an
+/// error then, and a test that would hang fails. Watches until the sender goes.
+pub(crate) fn watch(mnt: &Path) -> mpsc::Sender<()> {
+    let (sender, receiver) = mpsc::channel();
+    let mnt = mnt.to_owned();
+    std::thread::spawn(move || {
+        if receiver.recv_timeout(HANGS_AFTER) == Err(mpsc::RecvTimeoutError::Timeout) {
+            eprintln!("the mount at {} is ended by force: the test takes too long", mnt.display());
+            if let Some(server) = server_of(&mnt) {
+                signal(server, rustix::process::Signal::KILL);
+            }
+        }
+    });
+    sender
 }
 
 fn drain(mut pipe: impl Read + Send + 'static) -> mpsc::Receiver<Vec<u8>> {
