@@ -200,11 +200,32 @@ fn missing_pack_is_said_and_takes_only_its_files() {
         fs::read(place.path("two/a-before")).unwrap() == content("a-before", "one")
             && !place.path("two/z-changed").exists()
     );
-    // The next full sees that the pack is gone, and stores what was in it.
-    let made = place.backup(&["--full"]);
-    assert!(made["stored_bytes"].as_u64().unwrap() > 300_000, "{made}");
-    place.run(["restore", "src/latest", "three"]).exits(0);
-    assert!(fs::read(place.path("three/z-changed")).unwrap() == content("z-changed", "two"));
+    assert!(fs::read(place.path("two").join(LARGEST)).unwrap() == content(LARGEST, "two"));
+}
+
+#[test]
+fn backup_after_a_lost_pack_reads_again_what_lay_in_it() {
+    // The full's pack or the differential's, and whichever kind of backup comes next.
+    for (lost, name) in [(0, LARGEST), (1, "z-changed")] {
+        for more in [&[][..], &["--full"]] {
+            let place = shelf();
+            let lost = packs(&place).remove(lost);
+            fs::remove_file(&lost).unwrap();
+            let ran = place.run([&["backup", "src", "--json"], more].concat()).exits(0);
+            let said = format!("warning: pack {} is gone: what lay in it is read again", name_of(&lost));
+            assert_eq!(ran.stderr.matches(&said).count(), 1, "{ran:#?}");
+            let made = ran.json().remove(0);
+            let len = FILES.iter().find(|(file, _)| *file == name).unwrap().1 as u64;
+            assert_eq!(made["outcome"], "made", "{made}");
+            assert!(made["stored_bytes"].as_u64().unwrap() >= len, "{made}");
+            place.run(["restore", "src/latest", "dest"]).exits(0);
+            for (name, _) in FILES {
+                assert!(fs::read(place.path("dest").join(name)).unwrap() == content(name, "two"), "{name}");
+            }
+            // Once is enough.
+            assert_eq!(place.backup(&[])["outcome"], "unchanged");
+        }
+    }
 }
 
 #[test]

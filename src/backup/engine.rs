@@ -9,6 +9,7 @@ use super::chunks::ChunkStore;
 use super::content::ContentReader;
 use super::group::{Born, Group, Slot, Vanished, Version};
 use super::links::Links;
+use super::lost::LostPacks;
 use super::{BackupError, Choice, Notice, Progress, Result, version};
 use crate::catalog::{CatalogWriter, Entry};
 use crate::format::record::{Content, Flags, Status, encode_xattrs};
@@ -33,6 +34,8 @@ pub(super) struct Engine<'a> {
     pub(super) reader: &'a Reader,
     /// The newest point of the source: for a differential it stands on the same base.
     pub(super) previous: Option<PointTree>,
+    /// Packs of the previous point that are gone.
+    pub(super) lost: LostPacks,
     /// None in a dry run.
     pub(super) writer: Option<CatalogWriter>,
     pub(super) chunks: ChunkStore<'a>,

@@ -57,7 +57,7 @@ impl Engine<'_> {
         {
             return self.further_name(group, name, link, before);
         }
-        let candidates = candidates(before, stat.meta.kind);
+        let candidates = self.candidates(before, stat.meta.kind)?;
         for candidate in candidates.iter().flatten() {
             if self.is_unchanged(stat, candidate) {
                 return self.adopt(group, name, stat, before, candidate, Flags::default());
@@ -69,7 +69,7 @@ impl Engine<'_> {
                 let candidates = if fresh.stat.ino == stat.ino {
                     candidates
                 } else {
-                    self::candidates(before, fresh.stat.meta.kind)
+                    self.candidates(before, fresh.stat.meta.kind)?
                 };
                 self.fresh(group, name, &fresh, before, &candidates, dir.margin(), &|| dir.path_of(name))
             }
@@ -246,7 +246,11 @@ impl Engine<'_> {
         stat: Option<&Stat>,
         before: &Before,
     ) -> Result<()> {
-        let Some(seen) = &before.seen else {
+        let seen = match &before.seen {
+            Some(seen) if !self.lost.held(self.previous(), seen)? => Some(seen),
+            _ => None,
+        };
+        let Some(seen) = seen else {
             let meta = stat.map_or(UNKNOWN, |stat| stat.meta);
             self.has_changed = true;
             self.count_entry(&meta);
@@ -267,6 +271,23 @@ impl Engine<'_> {
             group.set_children(slot, children);
         }
         Ok(())
+    }
+
+    /// The versions that an entry of this kind may turn out to be: the previous point's first, then the base's if it is another. None
+    /// whose data is gone.
+    pub(super) fn candidates(&self, before: &Before, kind: Kind) -> Result<[Option<Node>; 2]> {
+        let seen = before.seen.clone().filter(|seen| seen.entry.record().meta.kind == kind);
+        let base = before.base_of_kind(kind).map(|base| Node { layer: Layer::Full, entry: base.clone() });
+        let base = base.filter(|base| seen.as_ref().is_none_or(|seen| !is_same_node(seen, base)));
+        let mut candidates = [seen, base];
+        for candidate in &mut candidates {
+            if let Some(node) = candidate
+                && self.lost.held(self.previous(), node)?
+            {
+                *candidate = None;
+            }
+        }
+        Ok(candidates)
     }
 
     fn read_leaf(&mut self, dir: &OpenDir, name: &[u8], stat: Stat) -> Result<Read> {
@@ -378,14 +399,6 @@ impl FreshLeaf {
 /// What is said of an entry that was never seen by anybody.
 const UNKNOWN: Meta =
     Meta { kind: Kind::File, mode: 0, uid: 0, gid: 0, nlink: 1, rdev: 0, size: 0, mtime: Timestamp::new(0, 0) };
-
-/// The versions that an entry of this kind may turn out to be: the previous point's first, then the base's if it is another.
-pub(super) fn candidates(before: &Before, kind: Kind) -> [Option<Node>; 2] {
-    let seen = before.seen.clone().filter(|seen| seen.entry.record().meta.kind == kind);
-    let base = before.base_of_kind(kind).map(|base| Node { layer: Layer::Full, entry: base.clone() });
-    let base = base.filter(|base| seen.as_ref().is_none_or(|seen| !is_same_node(seen, base)));
-    [seen, base]
-}
 
 /// The stat of what has taken an entry's place.
 fn replaced(dir: &OpenDir, name: &[u8]) -> std::result::Result<Stat, Read> {

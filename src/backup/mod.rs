@@ -11,6 +11,7 @@ mod engine;
 mod entry;
 mod group;
 mod links;
+mod lost;
 pub mod mode;
 mod pack_table;
 mod prepare;

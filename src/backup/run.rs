@@ -14,6 +14,7 @@ use super::content::ContentReader;
 use super::engine::{Engine, Settings};
 use super::entry::ChunkIds;
 use super::links::Links;
+use super::lost::LostPacks;
 use super::mode::decide;
 use super::prepare::{self, Prepared};
 use super::{BackupError, Choice, Decision, Mode, Notice, Progress, Reason, Result};
@@ -395,10 +396,18 @@ impl Run<'_> {
             }
             session.index(notify).ok()?.index().settled(number, record).ok().flatten()
         };
+        let lost = match &ground.previous {
+            Some(previous) => LostPacks::of(previous, store.storage())?,
+            None => LostPacks::default(),
+        };
+        for pack in lost.ids() {
+            (self.notify)(Notice::Problem(format!("pack {pack} is gone: what lay in it is read again")));
+        }
         Ok(Engine {
             settings: Settings { number, choice: ground.decision.choice, checksum: self.options.checksum },
             reader,
             previous: ground.previous.clone(),
+            lost,
             writer,
             chunks,
             content: ContentReader::new(Chunker::new(lengths, secrets.chunker_seed()), chunking),
