@@ -80,6 +80,8 @@ struct Frame {
 struct Below {
     slot: Slot,
     before: Ground,
+    /// The previous point could not show all of it.
+    was_unread: bool,
 }
 
 /// What the entries of a directory are compared with.
@@ -172,7 +174,7 @@ impl Engine<'_> {
     /// Merges the listings of one directory with what was there before.
     fn list(
         &mut self,
-        Below { slot, before: ground }: Below,
+        Below { slot, before: ground, was_unread }: Below,
         stack: &mut [Frame],
         root_group: &mut Group,
         listings: &mut dyn Iterator<Item = Listing>,
@@ -208,6 +210,8 @@ impl Engine<'_> {
             while before.peek()?.is_some() {
                 self.absent(&mut before, &mut group, listing.is_partial)?;
             }
+            // Still unread is no change.
+            self.has_changed |= was_unread != listing.error.is_some();
             if let Some(error) = listing.error.take() {
                 parent.mark_unread(slot);
                 self.unread(listing.dir.path(), error);
@@ -264,7 +268,9 @@ impl Engine<'_> {
     ) -> Result<Option<Below>> {
         let stat = match &found.stat {
             Ok(stat) => *stat,
-            Err(errno) if found.descend == Descend::Mount => return self.left_out_unseen(group, listing, name, *errno),
+            Err(errno) if found.descend == Descend::Mount => {
+                return self.left_out_unseen(group, listing, name, *errno, before);
+            }
             Err(errno) => {
                 self.unread(listing.dir.path_of(name), (*errno).into());
                 self.list_unread(group, name, None, before)?;
@@ -286,6 +292,7 @@ impl Engine<'_> {
 
     /// Lists a directory that is recorded empty: what earlier backups had in it is gone.
     fn leave_empty(&mut self, group: &mut Group, below: Below) -> Result<()> {
+        self.has_changed |= below.was_unread;
         let mut before = Alongside::new(self.previous.as_ref(), below.before);
         let mut inside = Group::default();
         while before.peek()?.is_some() {
@@ -305,7 +312,10 @@ impl Engine<'_> {
         listing: &Listing,
         name: &[u8],
         errno: rustix::io::Errno,
+        before: &Before,
     ) -> Result<Option<Below>> {
+        let was_unread = |seen: &Node| seen.is_directory() && seen.entry.record().status == Status::Unread;
+        self.has_changed |= !before.seen.as_ref().is_some_and(was_unread);
         let meta = Meta {
             kind: Kind::Directory,
             mode: 0o755,
@@ -355,7 +365,7 @@ impl Engine<'_> {
             (None, _) => false,
         };
         let was_unread = seen.is_some_and(|seen| seen.entry.record().status == Status::Unread);
-        self.has_changed |= !is_previous || was_unread;
+        self.has_changed |= !is_previous;
         let kept = if is_previous { seen.map(|seen| &seen.entry) } else { base.filter(|_| is_base) };
         let xattrs = match (kept, xattrs) {
             (Some(entry), _) => entry.xattrs().to_vec(),
@@ -390,7 +400,7 @@ impl Engine<'_> {
             }
             _ => Ground::default(),
         };
-        Ok(Below { slot, before: ground })
+        Ok(Below { slot, before: ground, was_unread })
     }
 
     fn directory_xattrs(&self, dir: &OpenDir, name: &[u8], is_root: bool) -> Vec<u8> {
