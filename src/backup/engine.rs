@@ -281,6 +281,13 @@ impl Engine<'_> {
             self.leaf(group, &listing.dir, name, &stat, before)?;
             return Ok(None);
         }
+        let mut stat = stat;
+        if matches!(found.descend, Descend::Store | Descend::Mount)
+            && let Some(seen) = before.seen.as_ref().filter(|seen| seen.is_directory())
+        {
+            // Its time tells of what it holds, which is not kept: or each backup would find that the one before it has changed the source.
+            stat.meta.mtime = seen.entry.record().meta.mtime;
+        }
         let below = self.directory(group, name, &stat, &listing.dir, before, false)?;
         if found.descend == Descend::Yes {
             return Ok(Some(below));
@@ -293,6 +300,7 @@ impl Engine<'_> {
     /// Lists a directory that is recorded empty: what earlier backups had in it is gone.
     fn leave_empty(&mut self, group: &mut Group, below: Below) -> Result<()> {
         self.has_changed |= below.was_unread;
+        group.mark_left_out(below.slot);
         let mut before = Alongside::new(self.previous.as_ref(), below.before);
         let mut inside = Group::default();
         while before.peek()?.is_some() {
