@@ -183,9 +183,6 @@ impl Engine<'_> {
         let mut below = Vec::new();
         let mut before = Alongside::new(self.previous.as_ref(), ground);
         loop {
-            if self.cancel.load(Ordering::Relaxed) {
-                return Err(BackupError::Cancelled);
-            }
             let Some(mut listing) = listings.next() else { return Err(BackupError::Cancelled) };
             let parent = stack.last_mut().map_or(&mut *root_group, |frame| &mut frame.group);
             if listing.error.as_ref().is_some_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
@@ -197,6 +194,9 @@ impl Engine<'_> {
                 return Ok(Frame { group, slot, below: Vec::new().into_iter(), has_vanished: true });
             }
             for found in &listing.entries {
+                if self.cancel.load(Ordering::Relaxed) {
+                    return Err(BackupError::Cancelled);
+                }
                 let name = listing.name(found);
                 let pair = self.before(name, &mut before, &mut group, listing.is_partial)?;
                 self.progress.entry();

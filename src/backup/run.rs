@@ -6,7 +6,7 @@ use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use super::chunks::ChunkStore;
@@ -244,6 +244,10 @@ impl Run<'_> {
             }
             (Subject::Tree { .. }, None) => unreachable!("a tree is walked"),
         }
+        // Whoever stops a pipe stops both ends of it: what came until then is not the whole stream.
+        if self.cancel.load(Ordering::Relaxed) {
+            return Err(BackupError::Cancelled);
+        }
         let kind = match ground.decision.choice {
             Choice::Full { .. } => PointKind::Full,
             Choice::Differential { base } => {
@@ -382,7 +386,11 @@ impl Run<'_> {
             previous: ground.previous.clone(),
             writer,
             chunks,
-            content: ContentReader::new(Chunker::new(lengths, secrets.chunker_seed()), chunking),
+            content: ContentReader::new(
+                Chunker::new(lengths, secrets.chunker_seed()),
+                chunking,
+                Arc::clone(self.cancel),
+            ),
             links: Links::default(),
             counts: Counts::default(),
             has_xattrs: false,
