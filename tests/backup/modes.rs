@@ -10,7 +10,8 @@ use crate::support::tree::{Tree, look};
 /// Puts the times of everything below `root` back to what they were.
 fn put_times_back(root: &Path, tree: &Tree) {
     for (path, entry) in tree {
-        let time = std::time::UNIX_EPOCH + std::time::Duration::new(entry.mtime.0 as u64, entry.mtime.1 as u32);
+        let (secs, nanos) = (entry.mtime.0.unsigned_abs(), u32::try_from(entry.mtime.1).unwrap());
+        let time = std::time::UNIX_EPOCH + std::time::Duration::new(secs, nanos);
         let path = root.join(std::str::from_utf8(path).unwrap());
         fs::File::open(path).unwrap().set_modified(time).unwrap();
     }

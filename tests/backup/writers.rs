@@ -91,13 +91,12 @@ fn stop(child: &Child, signal: Signal) {
 #[test]
 fn a_backup_that_is_told_to_stop_commits_nothing() {
     // Many files, and one of which nothing is unread when it is done.
-    for (signal, files) in [(Signal::TERM, 8), (Signal::INT, 1)] {
+    for (signal, files, len) in [(Signal::TERM, 8, 20_000_000), (Signal::INT, 1, 160_000_000)] {
         let place = Place::with_store();
         fs::write(place.src().join("first"), "first").unwrap();
         place.backup(&[]);
         for number in 0..files {
-            fs::write(place.src().join(format!("large {number}")), noise(number, 160_000_000 / files as usize))
-                .unwrap();
+            fs::write(place.src().join(format!("large {number}")), noise(number, len)).unwrap();
         }
         let before = (snapshot(&place.store().join("catalogs")), snapshot(&place.store().join("points")));
         let mut command = place.command();
