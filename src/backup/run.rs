@@ -109,7 +109,8 @@ pub struct Made {
 enum IndexState {
     Preparing(JoinHandle<Result<Prepared>>),
     Ready(Box<Prepared>),
-    Failed,
+    /// It could not be prepared, and why has been said; or nobody may use it.
+    Unusable,
 }
 
 /// The one writer of a store, for one backup or several.
@@ -136,14 +137,14 @@ impl Session {
     /// A session that only tries: it takes no lock and changes nothing.
     #[must_use]
     pub fn dry(store: &Store) -> Self {
-        Self { store: store.clone(), lock: None, index: RefCell::new(IndexState::Failed) }
+        Self { store: store.clone(), lock: None, index: RefCell::new(IndexState::Unusable) }
     }
 
     /// The index, waited for if need be. Says once what was found when it was opened.
     pub(super) fn index(&self, notify: &dyn Fn(Notice)) -> Result<RefMut<'_, Prepared>> {
         let mut state = self.index.borrow_mut();
         if matches!(*state, IndexState::Preparing(_))
-            && let IndexState::Preparing(thread) = std::mem::replace(&mut *state, IndexState::Failed)
+            && let IndexState::Preparing(thread) = std::mem::replace(&mut *state, IndexState::Unusable)
         {
             *state = IndexState::Ready(Box::new(prepare::join(thread)?));
         }
@@ -151,7 +152,7 @@ impl Session {
             IndexState::Ready(prepared) => Some(&mut **prepared),
             _ => None,
         });
-        let mut prepared = ready.map_err(|_| BackupError::Index(crate::index::IndexError::Panicked))?;
+        let mut prepared = ready.map_err(|_| BackupError::NoIndex)?;
         for notice in prepared.notices.drain(..) {
             notify(notice);
         }
@@ -244,7 +245,8 @@ impl Run<'_> {
         let path = walk.as_ref().map_or_else(|| Path::new("-").to_owned(), |walk| walk.root().path.clone());
         let source = self.identify(&points, &path)?;
         self.refuse_taken_tags(&points)?;
-        let number = self.next_number()?;
+        // Only looked at: it is reserved when there is something to commit.
+        let number = marks::next(store, Points::highest(store.storage())?)?;
         let ground = self.ground(&reader, &points, unusable, number)?;
         let newest_time = points.of_source(self.name.as_str()).map(|point| point.time).max();
         let (time, _) = when::next_point_time(clock, newest_time);
@@ -328,14 +330,6 @@ impl Run<'_> {
         if self.options.move_tags { Moving::Allowed } else { Moving::Forbidden }
     }
 
-    /// The number that this backup will have if it is committed.
-    fn next_number(&self) -> Result<Number> {
-        let storage = self.session.store.storage();
-        let highest = Points::highest(storage)?.map_or(0, |number| number.0);
-        let marked = marks::Marks::read(storage).map_or(0, |marks| marks.highest);
-        Ok(Number(highest.max(marked) + 1))
-    }
-
     /// Decides what is made, and finds what it is compared with.
     fn ground(&self, reader: &Reader, points: &Points, unusable: &BTreeSet<Number>, number: Number) -> Result<Ground> {
         let usable = |point: &&Point| {
@@ -398,6 +392,7 @@ impl Run<'_> {
             if is_dry {
                 return None;
             }
+            // Without an answer the file is read, which is always right.
             session.index(notify).ok()?.index().settled(number, record).ok().flatten()
         };
         Ok(Engine {
