@@ -165,3 +165,27 @@ fn results_go_to_stdout_and_the_rest_to_stderr() {
     let listed = place.points().pop().unwrap();
     assert_eq!((&listed["stored_bytes"], &listed["point"]), (&done["stored_bytes"], &done["point"]));
 }
+
+#[test]
+fn progress_is_shown_on_a_terminal_and_nowhere_else() {
+    let place = Place::with_store();
+    let size = 150_000_000;
+    fs::write(place.src().join("large"), noise(1, size)).unwrap();
+    // util-linux's `script` gives the command a terminal.
+    let run = |more: &str| {
+        let command = format!("{} backup src --force {more}", env!("CARGO_BIN_EXE_dbakfs"));
+        let mut script = std::process::Command::new("script");
+        script.args(["-qec", &command, "/dev/null"]).current_dir(place.path(""));
+        script.env("DBAKFS_STORE", place.store()).env("TERM", "xterm").stdin(std::process::Stdio::null());
+        let output = script.output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let shown = run("");
+    assert!(shown.contains("entries, ") && shown.contains("full 1"), "{shown:?}");
+    for quiet in ["--quiet", "--json"] {
+        let shown = run(quiet);
+        assert!(!shown.contains("entries, "), "{quiet}: {shown:?}");
+        assert_eq!(shown.lines().count(), 1, "{quiet}: {shown:?}");
+    }
+}

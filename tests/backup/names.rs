@@ -117,3 +117,32 @@ fn a_name_that_comes_with_another_path_is_refused() {
     assert_eq!(names(&place), ["src", "src"]);
     place.run(["backup", "src"]).exits(1).says("belongs to the source");
 }
+
+#[test]
+fn a_store_of_a_newer_version_is_left_alone() {
+    let place = Place::with_store();
+    fs::write(place.src().join("a"), "a").unwrap();
+    place.backup(&[]);
+    let path = place.store().join("store.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    let harms = [
+        text.lines()
+            .map(|line| if line.starts_with("format") { "format = 99\n".to_owned() } else { format!("{line}\n") })
+            .collect(),
+        text.replace("incompatible = []", "incompatible = [\"colour\"]"),
+    ];
+    for harm in harms {
+        assert_ne!(harm, text);
+        fs::write(&path, harm).unwrap();
+        let before = snapshot(&place.store());
+        for args in [&["backup", "src"][..], &["backup", "src", "-n"], &["list"], &["ls", "src/latest"]] {
+            let ran = place.run(args).exits(1).says("newer");
+            assert!(ran.stderr.lines().count() <= 2, "{ran:#?}");
+        }
+        assert!(snapshot(&place.store()) == before);
+    }
+    // Not made by anybody: neither written to nor taken for a store.
+    fs::write(&path, "rubbish [").unwrap();
+    let ran = place.run(["backup", "src"]);
+    assert!(matches!(ran.code, 1 | 4), "{ran:#?}");
+}

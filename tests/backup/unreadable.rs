@@ -5,10 +5,11 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::cli::{Place, Ran};
+use crate::support::cli::{Place, Ran, wait_for};
 use crate::support::points::{changes, count, noise};
 use crate::support::tree::look;
 
@@ -240,4 +241,21 @@ fn a_source_that_cannot_be_opened_fails_and_makes_nothing() {
     users.mode("", 0o755);
     let (done, _) = users.backup(0, &[]);
     assert_eq!(count(&done, "files"), 1);
+}
+
+#[test]
+fn a_mount_by_root_does_not_stop_the_backups_of_the_store_s_owner() {
+    let users = Users::new();
+    users.write("a", b"before");
+    users.backup(0, &[]);
+    let Some(mount) = users.place.mount(&[]) else { return };
+    users.write("a", b"after");
+    let (done, stderr) = users.backup(0, &[]);
+    assert_eq!((done["outcome"].as_str(), stderr.as_str()), (Some("made"), ""));
+    let point = users.place.mnt().join(done["point"].as_str().unwrap());
+    let appears = wait_for(Duration::from_secs(5), "the new point in the mount", || point.exists());
+    assert!(appears < Duration::from_secs(1), "{appears:?}");
+    assert_eq!(fs::read(point.join("a")).unwrap(), b"after");
+    mount.end();
+    users.backup(0, &["--force"]);
 }

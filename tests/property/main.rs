@@ -207,5 +207,5 @@ where
 
 #[test]
 fn each_point_is_what_the_source_was() {
-    try_all(32, rounds, |rounds| history(&rounds));
+    try_all(16, rounds, |rounds| history(&rounds));
 }

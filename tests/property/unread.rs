@@ -187,6 +187,6 @@ fn history(rounds: &[Round]) {
 #[test]
 fn what_cannot_be_read_is_what_the_newest_point_before_had() {
     if is_root() {
-        try_all(64, rounds, |rounds| history(&rounds));
+        try_all(32, rounds, |rounds| history(&rounds));
     }
 }
