@@ -115,7 +115,7 @@ enum IndexState {
 /// The one writer of a store, for one backup or several.
 pub struct Session {
     pub(super) store: Store,
-    /// None in a dry run, which takes no lock and writes nothing.
+    /// None in a dry run, which is no writer.
     pub(super) lock: Option<WriterLock>,
     index: RefCell<IndexState>,
 }
@@ -133,7 +133,7 @@ impl Session {
         Ok(Self { store: store.clone(), lock: Some(lock), index })
     }
 
-    /// A session that only tries: it takes no lock and changes nothing.
+    /// A session that only tries: it takes no writer lock and changes nothing; like every reader it takes a lease.
     #[must_use]
     pub fn dry(store: &Store) -> Self {
         Self { store: store.clone(), lock: None, index: RefCell::new(IndexState::Failed) }
@@ -161,7 +161,8 @@ impl Session {
     /// Backs up `subject` under `name`.
     ///
     /// # Errors
-    /// Where no point could be made; the store is then as it was.
+    /// Where no point could be made: the store then has at most packs more that nothing refers to. And where the point was made, but what is noted of it
+    /// elsewhere (moved tags, the source's last success) could not be written.
     pub fn back_up(
         &self,
         name: &SourceName,
