@@ -22,7 +22,7 @@ pub(crate) struct Ran {
 }
 
 impl Ran {
-    fn of(output: Output) -> Self {
+    pub(crate) fn of(output: Output) -> Self {
         Self {
             // Ended by a signal: no code of its own.
             code: output.status.code().unwrap_or(-1),

@@ -8,4 +8,5 @@
 
 pub(crate) mod awkward;
 pub(crate) mod cli;
+pub(crate) mod points;
 pub(crate) mod tree;
