@@ -162,8 +162,7 @@ impl Session {
     /// Backs up `subject` under `name`.
     ///
     /// # Errors
-    /// Where no point could be made: the store then has at most packs more that nothing refers to. And where the point was made, but what is noted of it
-    /// elsewhere (moved tags, the source's last success) could not be written.
+    /// Where no point could be made: the store then has at most packs more that nothing refers to.
     pub fn back_up(
         &self,
         name: &SourceName,
