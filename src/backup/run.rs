@@ -116,7 +116,7 @@ enum IndexState {
 /// The one writer of a store, for one backup or several.
 pub struct Session {
     pub(super) store: Store,
-    /// None in a dry run, which takes no lock and writes nothing.
+    /// None in a dry run, which is no writer.
     pub(super) lock: Option<WriterLock>,
     index: RefCell<IndexState>,
 }
@@ -134,7 +134,7 @@ impl Session {
         Ok(Self { store: store.clone(), lock: Some(lock), index })
     }
 
-    /// A session that only tries: it takes no lock and changes nothing.
+    /// A session that only tries: it takes no writer lock and changes nothing; like every reader it takes a lease.
     #[must_use]
     pub fn dry(store: &Store) -> Self {
         Self { store: store.clone(), lock: None, index: RefCell::new(IndexState::Unusable) }
@@ -162,7 +162,7 @@ impl Session {
     /// Backs up `subject` under `name`.
     ///
     /// # Errors
-    /// Where no point could be made; the store is then as it was.
+    /// Where no point could be made: the store then has at most packs more that nothing refers to.
     pub fn back_up(
         &self,
         name: &SourceName,
