@@ -4,6 +4,7 @@
 //! [`catalog`] lists. On its way out: [`overlay`] lays a differential over its full, [`view`] shows it, [`restore`] writes it,
 //! [`compare`] sets two of it side by side, [`verify`] reads all of it.
 //! [`repository`] is the store as a whole; [`storage`] opens its files; [`format`] knows their bytes; [`index`] is what can be lost.
+//! `docs/concurrency.md` draws which of them may use which.
 
 pub mod backup;
 mod bits;

@@ -10,7 +10,7 @@ use crate::format::{Number, Point, Timestamp};
 use crate::index::{Index, ShortId};
 use crate::pack::Packed;
 use crate::repository::notes::Notes;
-use crate::repository::{PointNotes, Points, SourceNotes, WriterLock, marks, tags};
+use crate::repository::{PointNotes, Points, RepositoryError, SourceNotes, WriterLock, marks, tags};
 
 impl Run<'_> {
     /// Commits the point, or finds that there is nothing to commit.
@@ -38,11 +38,15 @@ impl Run<'_> {
             for (number, changed) in self.tag_writes(&points.points, &mut notes, newest.number)? {
                 changed.write(&self.session.store, lock, number)?;
             }
-            self.note_success(lock, newest)?;
+            self.tell_problem(self.note_success(lock, newest));
             self.tell_index(&packed, point.family, settled, &[]);
             return Ok(done(Outcome::Unchanged(Box::new(newest.clone())), counts));
         }
         self.check_packs(&packs)?;
+        let mut notes = points.notes.clone();
+        let mut all = points.points.clone();
+        all.push(point.clone());
+        let writes = self.tag_writes(&all, &mut notes, point.number)?;
         let reserved = marks::reserve(&self.session.store, lock, Points::highest(self.session.store.storage())?)?;
         if let Some(problem) = reserved.problem {
             (self.notify)(Notice::Problem(problem.to_string()));
@@ -51,20 +55,17 @@ impl Run<'_> {
             return Err(BackupError::NumberTaken { number: point.number });
         }
         // The new point's tags are there before the point is; those of other points go after it has come.
-        let mut notes = points.notes.clone();
-        let mut all = points.points.clone();
-        all.push(point.clone());
-        let writes = self.tag_writes(&all, &mut notes, point.number)?;
         let (own, others): (Vec<_>, Vec<_>) = writes.into_iter().partition(|(number, _)| *number == point.number);
         for (number, changed) in own {
             changed.write(&self.session.store, lock, number)?;
         }
         point.finished = Timestamp::now();
         let catalog_bytes = writer.finish(&point, packs)?;
+        // The point is made. What fails from here on is said, and mended by the next backup: a tag that two points hold is the newer one's.
         for (number, changed) in others {
-            changed.write(&self.session.store, lock, number)?;
+            self.tell_problem(changed.write(&self.session.store, lock, number));
         }
-        self.note_success(lock, &point)?;
+        self.tell_problem(self.note_success(lock, &point));
         let outdated: Vec<Number> = if point.is_full() {
             points.of_source(self.name.as_str()).map(|point| point.number).collect()
         } else {
@@ -100,7 +101,13 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn note_success(&self, lock: &WriterLock, point: &Point) -> Result<()> {
+    fn tell_problem(&self, answer: std::result::Result<(), RepositoryError>) {
+        if let Err(error) = answer {
+            (self.notify)(Notice::Problem(error.to_string()));
+        }
+    }
+
+    fn note_success(&self, lock: &WriterLock, point: &Point) -> std::result::Result<(), RepositoryError> {
         let store = &self.session.store;
         let mut notes = match SourceNotes::read(store.storage(), self.name) {
             Ok(Some(notes)) => notes,
@@ -109,7 +116,7 @@ impl Run<'_> {
         notes.source.clone_from(&point.source);
         notes.last_success = Some(Timestamp::now());
         notes.last_point = Some(point.number);
-        Ok(notes.write(store, lock)?)
+        notes.write(store, lock)
     }
 
     /// Tells the index what the catalog knows already. An index that refuses is set aside: the next backup makes it anew.

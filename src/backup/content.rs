@@ -1,6 +1,8 @@
 //! Reading the content of one file and putting it into the store: whole if small, cut where its content says if large.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::chunks::ChunkStore;
 use super::{BackupError, Progress};
@@ -49,11 +51,13 @@ pub(super) struct ContentReader {
     chunker: Chunker,
     limits: Chunking,
     buffer: Vec<u8>,
+    /// Whoever is told to stop does not finish a large file first.
+    cancel: Arc<AtomicBool>,
 }
 
 impl ContentReader {
-    pub(super) const fn new(chunker: Chunker, limits: Chunking) -> Self {
-        Self { chunker, limits, buffer: Vec::new() }
+    pub(super) const fn new(chunker: Chunker, limits: Chunking, cancel: Arc<AtomicBool>) -> Self {
+        Self { chunker, limits, buffer: Vec::new(), cancel }
     }
 
     /// Reads `file` and puts its data into `store`.
@@ -139,6 +143,9 @@ impl ContentReader {
         let (mut at, mut taken, mut filled) = (range.start, 0, 0);
         let mut is_at_end = false;
         loop {
+            if self.cancel.load(Ordering::Relaxed) {
+                return Err(BackupError::Cancelled.into());
+            }
             if filled - taken < window && !is_at_end {
                 self.buffer.copy_within(taken..filled, 0);
                 (taken, filled) = (0, filled - taken);

@@ -83,6 +83,8 @@ struct Frame {
 struct Below {
     slot: Slot,
     before: Ground,
+    /// The previous point could not show all of it.
+    was_unread: bool,
 }
 
 /// What the entries of a directory are compared with.
@@ -175,7 +177,7 @@ impl Engine<'_> {
     /// Merges the listings of one directory with what was there before.
     fn list(
         &mut self,
-        Below { slot, before: ground }: Below,
+        Below { slot, before: ground, was_unread }: Below,
         stack: &mut [Frame],
         root_group: &mut Group,
         listings: &mut dyn Iterator<Item = Listing>,
@@ -184,9 +186,6 @@ impl Engine<'_> {
         let mut below = Vec::new();
         let mut before = Alongside::new(self.previous.as_ref(), ground);
         loop {
-            if self.cancel.load(Ordering::Relaxed) {
-                return Err(BackupError::Cancelled);
-            }
             let Some(mut listing) = listings.next() else { return Err(BackupError::Cancelled) };
             let parent = stack.last_mut().map_or(&mut *root_group, |frame| &mut frame.group);
             if listing.error.as_ref().is_some_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
@@ -198,6 +197,9 @@ impl Engine<'_> {
                 return Ok(Frame { group, slot, below: Vec::new().into_iter(), has_vanished: true });
             }
             for found in &listing.entries {
+                if self.cancel.load(Ordering::Relaxed) {
+                    return Err(BackupError::Cancelled);
+                }
                 let name = listing.name(found);
                 let pair = self.before(name, &mut before, &mut group, listing.is_partial)?;
                 self.progress.entry();
@@ -211,6 +213,8 @@ impl Engine<'_> {
             while before.peek()?.is_some() {
                 self.absent(&mut before, &mut group, listing.is_partial)?;
             }
+            // Still unread is no change.
+            self.has_changed |= was_unread != listing.error.is_some();
             if let Some(error) = listing.error.take() {
                 parent.mark_unread(slot);
                 self.unread(listing.dir.path(), error);
@@ -267,7 +271,9 @@ impl Engine<'_> {
     ) -> Result<Option<Below>> {
         let stat = match &found.stat {
             Ok(stat) => *stat,
-            Err(errno) if found.descend == Descend::Mount => return self.left_out_unseen(group, listing, name, *errno),
+            Err(errno) if found.descend == Descend::Mount => {
+                return self.left_out_unseen(group, listing, name, *errno, before);
+            }
             Err(errno) => {
                 self.unread(listing.dir.path_of(name), (*errno).into());
                 self.list_unread(group, name, None, before)?;
@@ -277,6 +283,13 @@ impl Engine<'_> {
         if stat.meta.kind != Kind::Directory {
             self.leaf(group, &listing.dir, name, &stat, before)?;
             return Ok(None);
+        }
+        let mut stat = stat;
+        if matches!(found.descend, Descend::Store | Descend::Mount)
+            && let Some(seen) = before.seen.as_ref().filter(|seen| seen.is_directory())
+        {
+            // Its time tells of what it holds, which is not kept: or each backup would find that the one before it has changed the source.
+            stat.meta.mtime = seen.entry.record().meta.mtime;
         }
         let below = self.directory(group, name, &stat, &listing.dir, before, false)?;
         if found.descend == Descend::Yes {
@@ -289,6 +302,8 @@ impl Engine<'_> {
 
     /// Lists a directory that is recorded empty: what earlier backups had in it is gone.
     fn leave_empty(&mut self, group: &mut Group, below: Below) -> Result<()> {
+        self.has_changed |= below.was_unread;
+        group.mark_left_out(below.slot);
         let mut before = Alongside::new(self.previous.as_ref(), below.before);
         let mut inside = Group::default();
         while before.peek()?.is_some() {
@@ -308,7 +323,10 @@ impl Engine<'_> {
         listing: &Listing,
         name: &[u8],
         errno: rustix::io::Errno,
+        before: &Before,
     ) -> Result<Option<Below>> {
+        let was_unread = |seen: &Node| seen.is_directory() && seen.entry.record().status == Status::Unread;
+        self.has_changed |= !before.seen.as_ref().is_some_and(was_unread);
         let meta = Meta {
             kind: Kind::Directory,
             mode: 0o755,
@@ -358,7 +376,7 @@ impl Engine<'_> {
             (None, _) => false,
         };
         let was_unread = seen.is_some_and(|seen| seen.entry.record().status == Status::Unread);
-        self.has_changed |= !is_previous || was_unread;
+        self.has_changed |= !is_previous;
         let kept = if is_previous { seen.map(|seen| &seen.entry) } else { base.filter(|_| is_base) };
         let xattrs = match (kept, xattrs) {
             (Some(entry), _) => entry.xattrs().to_vec(),
@@ -393,7 +411,7 @@ impl Engine<'_> {
             }
             _ => Ground::default(),
         };
-        Ok(Below { slot, before: ground })
+        Ok(Below { slot, before: ground, was_unread })
     }
 
     fn directory_xattrs(&self, dir: &OpenDir, name: &[u8], is_root: bool) -> Vec<u8> {

@@ -129,6 +129,12 @@ impl Group {
         pending.is_passage = false;
     }
 
+    /// Marks a listed directory as one that is recorded empty on purpose.
+    pub(super) fn mark_left_out(&mut self, slot: Slot) {
+        let flags = &mut self.pending[slot.0].record.flags;
+        *flags = flags.with(Flags::LEFT_OUT);
+    }
+
     /// Takes back a listed directory that has vanished.
     pub(super) fn vanish(&mut self, slot: Slot) -> Vanished {
         let pending = &mut self.pending[slot.0];

@@ -56,6 +56,9 @@ pub enum BackupError {
     /// The index can neither be used nor made anew.
     #[error(transparent)]
     Index(#[from] IndexError),
+    /// The index could not be prepared when it was first asked for.
+    #[error("the index can neither be used nor made anew")]
+    NoIndex,
     /// A file of the store.
     #[error(transparent)]
     Storage(#[from] StorageError),

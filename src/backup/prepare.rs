@@ -53,19 +53,18 @@ pub(crate) fn join(thread: JoinHandle<Result<Prepared>>) -> Result<Prepared> {
 pub(crate) fn prepare(store: &Store) -> Result<Prepared> {
     let path = store.path().join(layout::INDEX);
     let listed = list_packs(store.storage())?;
+    store.storage().create_dir(layout::INDEX)?;
     let existed = path.join("db").exists();
     let opened = Index::open(&path).and_then(|index| index.packs().map(|packs| (index, packs)));
-    let mut prepared = match opened {
+    match opened {
         Ok((index, known)) => {
             let mut prepared =
                 Prepared { index: Some(index), listed, notices: Vec::new(), storage: store.storage().clone() };
             prepared.mend(&known, existed)?;
-            prepared
+            Ok(prepared)
         }
-        Err(error) => Prepared::rebuild(store.storage(), path, listed, &chain(&error))?,
-    };
-    prepared.notices.retain(|notice| !matches!(notice, Notice::IndexRebuilt { packs: 0, .. } if !existed));
-    Ok(prepared)
+        Err(error) => Prepared::rebuild(store.storage(), path, listed, &chain(&error)),
+    }
 }
 
 impl Prepared {
@@ -82,6 +81,8 @@ impl Prepared {
         reason: &str,
     ) -> Result<Self> {
         Index::set_aside(&path)?;
+        // By the storage, which makes directories that nobody else can look into; sled would not.
+        storage.create_dir(layout::INDEX)?;
         let index = Index::open(&path)?;
         let mut prepared = Self { index: Some(index), listed, notices: Vec::new(), storage: storage.clone() };
         let all: Vec<PackRef> = prepared.listed.iter().map(|(id, len)| PackRef { id: *id, file_len: *len }).collect();

@@ -6,7 +6,7 @@ use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use super::chunks::ChunkStore;
@@ -110,13 +110,14 @@ pub struct Made {
 enum IndexState {
     Preparing(JoinHandle<Result<Prepared>>),
     Ready(Box<Prepared>),
-    Failed,
+    /// It could not be prepared, and why has been said; or nobody may use it.
+    Unusable,
 }
 
 /// The one writer of a store, for one backup or several.
 pub struct Session {
     pub(super) store: Store,
-    /// None in a dry run, which takes no lock and writes nothing.
+    /// None in a dry run, which is no writer.
     pub(super) lock: Option<WriterLock>,
     index: RefCell<IndexState>,
 }
@@ -134,17 +135,17 @@ impl Session {
         Ok(Self { store: store.clone(), lock: Some(lock), index })
     }
 
-    /// A session that only tries: it takes no lock and changes nothing.
+    /// A session that only tries: it takes no writer lock and changes nothing; like every reader it takes a lease.
     #[must_use]
     pub fn dry(store: &Store) -> Self {
-        Self { store: store.clone(), lock: None, index: RefCell::new(IndexState::Failed) }
+        Self { store: store.clone(), lock: None, index: RefCell::new(IndexState::Unusable) }
     }
 
     /// The index, waited for if need be. Says once what was found when it was opened.
     pub(super) fn index(&self, notify: &dyn Fn(Notice)) -> Result<RefMut<'_, Prepared>> {
         let mut state = self.index.borrow_mut();
         if matches!(*state, IndexState::Preparing(_))
-            && let IndexState::Preparing(thread) = std::mem::replace(&mut *state, IndexState::Failed)
+            && let IndexState::Preparing(thread) = std::mem::replace(&mut *state, IndexState::Unusable)
         {
             *state = IndexState::Ready(Box::new(prepare::join(thread)?));
         }
@@ -152,7 +153,7 @@ impl Session {
             IndexState::Ready(prepared) => Some(&mut **prepared),
             _ => None,
         });
-        let mut prepared = ready.map_err(|_| BackupError::Index(crate::index::IndexError::Panicked))?;
+        let mut prepared = ready.map_err(|_| BackupError::NoIndex)?;
         for notice in prepared.notices.drain(..) {
             notify(notice);
         }
@@ -162,7 +163,7 @@ impl Session {
     /// Backs up `subject` under `name`.
     ///
     /// # Errors
-    /// Where no point could be made; the store is then as it was.
+    /// Where no point could be made: the store then has at most packs more that nothing refers to.
     pub fn back_up(
         &self,
         name: &SourceName,
@@ -245,11 +246,13 @@ impl Run<'_> {
         let path = walk.as_ref().map_or_else(|| Path::new("-").to_owned(), |walk| walk.root().path.clone());
         let source = self.identify(&points, &path)?;
         self.refuse_taken_tags(&points)?;
-        let number = self.next_number()?;
+        // Only looked at: it is reserved when there is something to commit.
+        let number = marks::next(store, Points::highest(store.storage())?)?;
         let ground = self.ground(&reader, &points, unusable, number)?;
         let newest_time = points.of_source(self.name.as_str()).map(|point| point.time).max();
         let (time, _) = when::next_point_time(clock, newest_time);
-        if newest_time.is_some_and(|newest| newest > clock) {
+        // Not by their times: those of backups in quick succession are ahead of a clock that was always right.
+        if points.of_source(self.name.as_str()).any(|point| point.clock > clock) {
             (self.notify)(Notice::ClockBehind);
         }
         let mut id = [0; 16];
@@ -263,6 +266,10 @@ impl Run<'_> {
                 engine.run(&root.stat, &root.dir, &mut walk)?;
             }
             (Subject::Tree { .. }, None) => unreachable!("a tree is walked"),
+        }
+        // Whoever stops a pipe stops both ends of it: what came until then is not the whole stream.
+        if self.cancel.load(Ordering::Relaxed) {
+            return Err(BackupError::Cancelled);
         }
         let kind = match ground.decision.choice {
             Choice::Full { .. } => PointKind::Full,
@@ -322,14 +329,6 @@ impl Run<'_> {
 
     pub(super) const fn moving(&self) -> Moving {
         if self.options.move_tags { Moving::Allowed } else { Moving::Forbidden }
-    }
-
-    /// The number that this backup will have if it is committed.
-    fn next_number(&self) -> Result<Number> {
-        let storage = self.session.store.storage();
-        let highest = Points::highest(storage)?.map_or(0, |number| number.0);
-        let marked = marks::Marks::read(storage).map_or(0, |marks| marks.highest);
-        Ok(Number(highest.max(marked) + 1))
     }
 
     /// Decides what is made, and finds what it is compared with.
@@ -394,6 +393,7 @@ impl Run<'_> {
             if is_dry {
                 return None;
             }
+            // Without an answer the file is read, which is always right.
             session.index(notify).ok()?.index().settled(number, record).ok().flatten()
         };
         let lost = match &ground.previous {
@@ -410,7 +410,11 @@ impl Run<'_> {
             lost,
             writer,
             chunks,
-            content: ContentReader::new(Chunker::new(lengths, secrets.chunker_seed()), chunking),
+            content: ContentReader::new(
+                Chunker::new(lengths, secrets.chunker_seed()),
+                chunking,
+                Arc::clone(self.cancel),
+            ),
             links: Links::default(),
             counts: Counts::default(),
             has_xattrs: false,

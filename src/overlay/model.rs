@@ -14,7 +14,7 @@ use crate::format::pack::ChunkId;
 use crate::format::record::{self, Birth, Content, Flags, NewRecord, Place, Record, Status};
 use crate::format::table::{Children, Extent};
 use crate::format::{CatalogId, Counts, Kind, Meta, Number, Point, PointKind, SourceId, Timestamp};
-use crate::pack::{Class, Packer, Session};
+use crate::pack::{Class, PackOptions, Packer};
 use crate::repository::config::Chunking;
 use crate::repository::{CacheBytes, Reader, Store};
 
@@ -186,7 +186,8 @@ impl ModelStore {
             base: full.point().number,
             base_id: full.point().id,
         });
-        let session = Session { family: self.family, level: 3, small_block_bytes: 4 << 10, large_block_bytes: 4 << 10 };
+        let session =
+            PackOptions { family: self.family, level: 3, small_block_bytes: 4 << 10, large_block_bytes: 4 << 10 };
         let mut making = Making {
             writer: CatalogWriter::create(storage, number, id, 3).unwrap(),
             packer: Packer::new(storage.clone(), session).unwrap(),

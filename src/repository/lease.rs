@@ -155,6 +155,8 @@ fn attempt(store: &Store, name: &str) -> Result<Attempt, StorageError> {
         Ok(Some(lock)) => Ok(Attempt::Dead(lock)),
         Ok(None) => Ok(Attempt::Live),
         Err(error) if error.is_not_found() => Ok(Attempt::Gone),
+        // Another user's, whom only such a user can find dead.
+        Err(error) if error.is_read_only() => Ok(Attempt::Live),
         Err(error) => Err(error),
     }
 }
@@ -168,6 +170,7 @@ fn live(store: &Store) -> Result<Vec<u64>, RepositoryError> {
                 // It ended this very moment.
                 Err(error) if error.is_not_found() => continue,
                 Err(StorageError::TooLarge { .. }) => 0,
+                Err(error) if error.is_read_only() => 0,
                 Err(error) => return Err(error.into()),
             });
         }

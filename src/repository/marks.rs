@@ -66,16 +66,25 @@ pub struct Marked<T> {
     pub problem: Option<RepositoryError>,
 }
 
+/// The number that [`reserve`] would give now.
+///
+/// # Errors
+/// No number is left, or the marks cannot be read.
+pub fn next(store: &Store, catalogs_highest: Option<Number>) -> Result<Number, RepositoryError> {
+    let highest = current(store, catalogs_highest)?.value.highest;
+    if highest >= Number::MAX.0 { Err(RepositoryError::NumbersExhausted) } else { Ok(Number(highest + 1)) }
+}
+
 /// Reserves the next number for a backup, durably. It is used up even if the backup never comes to be.
 ///
 /// # Errors
 /// No number is left, or the mark cannot be written.
 pub fn reserve(
     store: &Store,
-    writer: &WriterLock,
+    _writer: &WriterLock,
     catalogs_highest: Option<Number>,
 ) -> Result<Marked<Number>, RepositoryError> {
-    let Marked { value: mut marks, problem } = current(store, writer, catalogs_highest)?;
+    let Marked { value: mut marks, problem } = current(store, catalogs_highest)?;
     if marks.highest >= Number::MAX.0 {
         return Err(RepositoryError::NumbersExhausted);
     }
@@ -91,10 +100,10 @@ pub fn reserve(
 /// The mark cannot be written.
 pub fn raise_generation(
     store: &Store,
-    writer: &WriterLock,
+    _writer: &WriterLock,
     catalogs_highest: Option<Number>,
 ) -> Result<Marked<u64>, RepositoryError> {
-    let Marked { value: mut marks, problem } = current(store, writer, catalogs_highest)?;
+    let Marked { value: mut marks, problem } = current(store, catalogs_highest)?;
     marks.generation = (marks.generation + 1).min(lease::GENERATION_MAX);
     marks.write(store.storage())?;
     Ok(Marked { value: marks.generation, problem })
@@ -102,11 +111,7 @@ pub fn raise_generation(
 
 /// The marks; where they are lost, the highest number that anything in the store shows, and a generation that no live
 /// reader has reached.
-fn current(
-    store: &Store,
-    _writer: &WriterLock,
-    catalogs_highest: Option<Number>,
-) -> Result<Marked<Marks>, RepositoryError> {
+fn current(store: &Store, catalogs_highest: Option<Number>) -> Result<Marked<Marks>, RepositoryError> {
     let storage = store.storage();
     let catalogs_highest = catalogs_highest.map_or(0, |number| number.0);
     match Marks::read(storage) {

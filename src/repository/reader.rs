@@ -144,6 +144,9 @@ impl Reader {
         out: &mut Vec<u8>,
     ) -> Result<(), ReadError> {
         let record = entry.record();
+        if record.flags.has(Flags::NO_CONTENT) {
+            return Err(ReadError::NeverRead);
+        }
         let end = record.meta.size.min(offset.saturating_add(len as u64));
         if offset >= end {
             return Ok(());
@@ -151,7 +154,6 @@ impl Reader {
         let wanted = usize::try_from(end - offset).unwrap_or(len);
         let begin = out.len();
         match record.content {
-            _ if record.flags.has(Flags::NO_CONTENT) => return Err(ReadError::NeverRead),
             Content::Children(_) => return Err(damaged(catalog, entry, "content").into()),
             Content::None => out.resize(begin + wanted, 0),
             Content::Inline => {

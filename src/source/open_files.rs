@@ -1,6 +1,6 @@
 //! The limit on files that this process may hold open.
 //!
-//! Owns one call that `main` makes at its start. Refuses to know who opens what. Its invariant: the limit is never
+//! Owns one call that commands make which walk deep trees, at their start. Refuses to know who opens what. Its invariant: the limit is never
 //! lowered.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

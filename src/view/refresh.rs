@@ -20,7 +20,8 @@ impl<'a> Refresher<'a> {
         Self { view, seen: None, listed_at: Timestamp::new(0, 0) }
     }
 
-    /// Looks once: two calls of `stat`, and a listing if they say something new. What goes wrong is logged, once for each time it changes.
+    /// Looks once: two calls of `stat`, and a listing if they say something new. What goes wrong is logged: a directory that cannot be looked at
+    /// once, a listing that fails each time.
     pub fn look(&mut self) {
         let storage = self.view.reader().store().storage();
         let stamps = [layout::CATALOGS, layout::POINTS].map(|directory| storage.changed_at(directory));

@@ -8,5 +8,6 @@
 
 pub(crate) mod awkward;
 pub(crate) mod cli;
+pub(crate) mod points;
 pub(crate) mod process;
 pub(crate) mod tree;
