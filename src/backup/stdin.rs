@@ -2,10 +2,11 @@
 
 use std::io::Read;
 
+use super::before::{Alongside, Ground};
 use super::content::ContentError;
-use super::engine::{Alongside, Engine, Ground};
-use super::entry::{FreshLeaf, candidates};
+use super::engine::Engine;
 use super::group::{Group, Version};
+use super::leaf::FreshLeaf;
 use super::{BackupError, Result};
 use crate::catalog::Entry;
 use crate::format::record::{Content, Flags, Status};
@@ -46,7 +47,7 @@ impl Engine<'_> {
         let mut before = Alongside::new(self.previous.as_ref(), ground);
         let mut group = Group::default();
         let there = self.before(name, &mut before, &mut group, false)?;
-        let candidates = candidates(&there, Kind::File);
+        let candidates = self.candidates(&there, Kind::File);
         self.fresh(&mut group, name, &fresh, &there, &candidates, Margin::FINE, &|| "standard input".into())?;
         while before.peek()?.is_some() {
             self.absent(&mut before, &mut group, false)?;

@@ -186,7 +186,8 @@ impl ModelStore {
             base: full.point().number,
             base_id: full.point().id,
         });
-        let session = PackOptions { family: self.family, level: 3, small_block_bytes: 4 << 10, large_block_bytes: 4 << 10 };
+        let session =
+            PackOptions { family: self.family, level: 3, small_block_bytes: 4 << 10, large_block_bytes: 4 << 10 };
         let mut making = Making {
             writer: CatalogWriter::create(storage, number, id, 3).unwrap(),
             packer: Packer::new(storage.clone(), session).unwrap(),
