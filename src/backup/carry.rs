@@ -12,7 +12,7 @@ impl Engine<'_> {
     /// The version that `node` of the previous point holds, with its places counted in the new catalog's packs.
     pub(super) fn carry(&mut self, node: &Node) -> Result<Version> {
         let record = *node.entry.record();
-        if self.lost.touch(self.previous().catalog(node.layer), node) {
+        if self.lost.held(self.previous(), node)? {
             // Nobody has its content any more, and a point must not promise what is gone.
             let flags = Flags::NO_CONTENT.with(Flags::RECHECK);
             let xattrs = node.entry.xattrs().to_vec();

@@ -31,7 +31,7 @@ impl Engine<'_> {
         {
             return self.further_name(group, name, link, before);
         }
-        let candidates = self.candidates(before, stat.meta.kind);
+        let candidates = self.candidates(before, stat.meta.kind)?;
         for candidate in candidates.iter().flatten() {
             if self.is_unchanged(stat, candidate) {
                 return self.adopt(group, name, stat, before, candidate, Flags::default());
@@ -40,8 +40,11 @@ impl Engine<'_> {
         match self.read_leaf(dir, name, *stat)? {
             Read::Fresh(fresh) => {
                 // What was replaced while it was read may be of another kind than was listed.
-                let candidates =
-                    if fresh.stat.ino == stat.ino { candidates } else { self.candidates(before, fresh.stat.meta.kind) };
+                let candidates = if fresh.stat.ino == stat.ino {
+                    candidates
+                } else {
+                    self.candidates(before, fresh.stat.meta.kind)?
+                };
                 self.fresh(group, name, &fresh, before, &candidates, dir.margin(), &|| dir.path_of(name))
             }
             Read::Gone => {
@@ -61,12 +64,19 @@ impl Engine<'_> {
 
     /// The versions that an entry of this kind may turn out to be: the previous point's first, then the base's if it is another. One whose data
     /// is gone is none: the entry is read again, and its data stored anew.
-    pub(super) fn candidates(&self, before: &Before, kind: Kind) -> [Option<Node>; 2] {
+    pub(super) fn candidates(&self, before: &Before, kind: Kind) -> Result<[Option<Node>; 2]> {
         let seen = before.seen.clone().filter(|seen| seen.entry.record().meta.kind == kind);
         let base = before.base_of_kind(kind).map(|base| Node { layer: Layer::Full, entry: base.clone() });
         let base = base.filter(|base| seen.as_ref().is_none_or(|seen| !is_same_node(seen, base)));
-        let is_whole = |node: &Node| !self.lost.touch(self.previous().catalog(node.layer), node);
-        [seen.filter(is_whole), base.filter(is_whole)]
+        let mut candidates = [seen, base];
+        for candidate in &mut candidates {
+            if let Some(node) = candidate
+                && self.lost.held(self.previous(), node)?
+            {
+                *candidate = None;
+            }
+        }
+        Ok(candidates)
     }
 
     /// Whether `stat`, or what the index remembers of it, proves that the entry is the version that `candidate` holds.
@@ -138,11 +148,16 @@ impl Engine<'_> {
     /// Deals with a further name of an inode that was met before.
     fn further_name(&mut self, group: &mut Group, name: &[u8], link: LinkId, before: &Before) -> Result<()> {
         let birth = self.links.birth(link);
-        let known =
-            before.seen.as_ref().filter(|seen| birth == Some(seen.entry.record().birth) && !seen.is_directory());
-        let known = known.filter(|seen| {
-            seen.entry.record().status != Status::Unread && !self.lost.touch(self.previous().catalog(seen.layer), seen)
-        });
+        let is_known = |seen: &&Node| {
+            let record = seen.entry.record();
+            birth == Some(record.birth) && !seen.is_directory() && record.status != Status::Unread
+        };
+        let mut known = before.seen.as_ref().filter(is_known);
+        if let Some(node) = known
+            && self.lost.held(self.previous(), node)?
+        {
+            known = None;
+        }
         self.has_changed |= known.is_none();
         if let Some(known) = known.filter(|known| self.is_differential() && known.layer == Layer::Full) {
             self.count_entry(&known.entry.record().meta);

@@ -297,10 +297,18 @@ impl Run<'_> {
             // Without an answer the file is read, which is always right.
             session.index(notify).ok()?.index().settled(number, record).ok().flatten()
         };
+        let lost = match &ground.previous {
+            Some(previous) => LostPacks::of(previous, store.storage())?,
+            None => LostPacks::default(),
+        };
+        for pack in lost.ids() {
+            (self.notify)(Notice::Problem(format!("pack {pack} is gone: what lay in it is read again")));
+        }
         Ok(Engine {
             settings: Settings { number, choice: ground.decision.choice, checksum: self.options.checksum },
             reader,
             previous: ground.previous.clone(),
+            lost,
             writer,
             chunks,
             content: ContentReader::new(
@@ -318,7 +326,6 @@ impl Run<'_> {
             notify: self.notify,
             cancel: self.cancel,
             chunk_ids: ChunkIds::new(),
-            lost: LostPacks::of(ground.previous.as_ref(), store.storage()),
         })
     }
 }

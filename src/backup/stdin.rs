@@ -47,7 +47,7 @@ impl Engine<'_> {
         let mut before = Alongside::new(self.previous.as_ref(), ground);
         let mut group = Group::default();
         let there = self.before(name, &mut before, &mut group, false)?;
-        let candidates = self.candidates(&there, Kind::File);
+        let candidates = self.candidates(&there, Kind::File)?;
         self.fresh(&mut group, name, &fresh, &there, &candidates, Margin::FINE, &|| "standard input".into())?;
         while before.peek()?.is_some() {
             self.absent(&mut before, &mut group, false)?;

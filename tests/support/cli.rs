@@ -4,9 +4,12 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+
+use super::process::{limited, watch};
 
 /// A scratch place with the names that most tests need.
 pub(crate) struct Place {
@@ -16,6 +19,7 @@ pub(crate) struct Place {
 /// What a command did.
 #[derive(Debug)]
 pub(crate) struct Ran {
+    /// -1 for one that a signal ended.
     pub(crate) code: i32,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
@@ -112,7 +116,7 @@ impl Place {
 
     /// Runs `dbakfs` to its end.
     pub(crate) fn run<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(&self, args: I) -> Ran {
-        Ran::of(self.command().args(args).output().unwrap())
+        limited(self.command().args(args))
     }
 
     /// Backs up `src` with further arguments; `{"outcome": …}` and the rest of `--json`.
@@ -141,22 +145,22 @@ impl Place {
         let mnt = self.mnt();
         args.push(mnt.as_ref());
         self.run(args).exits(0);
-        Some(MountGuard { mnt })
+        Some(MountGuard { watch: watch(&mnt), mnt })
     }
 }
 
 /// A live mount; ends with the value.
 pub(crate) struct MountGuard {
     mnt: PathBuf,
+    #[allow(dead_code, reason = "it watches by being there")]
+    watch: Sender<()>,
 }
 
 impl MountGuard {
     /// Ends the mount, and fails the test if that fails.
     #[track_caller]
     pub(crate) fn end(self) {
-        let ran = Ran::of(Command::new(env!("CARGO_BIN_EXE_dbakfs")).arg("umount").arg(&self.mnt).output().unwrap());
-        ran.exits(0);
-        std::mem::forget(self);
+        limited(Command::new(env!("CARGO_BIN_EXE_dbakfs")).arg("umount").arg(&self.mnt)).exits(0);
     }
 }
 

@@ -9,4 +9,5 @@
 pub(crate) mod awkward;
 pub(crate) mod cli;
 pub(crate) mod points;
+pub(crate) mod process;
 pub(crate) mod tree;
