@@ -3,7 +3,7 @@
 use super::Result;
 use super::engine::Engine;
 use super::group::{Born, Group, Version};
-use crate::format::record::{Content, Place, Status};
+use crate::format::record::{Content, Flags, Place, Status};
 use crate::format::table::Extent;
 use crate::index::PackOf;
 use crate::overlay::{Layer, Node, Pair};
@@ -12,6 +12,12 @@ impl Engine<'_> {
     /// The version that `node` of the previous point holds, with its places counted in the new catalog's packs.
     pub(super) fn carry(&mut self, node: &Node) -> Result<Version> {
         let record = *node.entry.record();
+        if self.lost.held(self.previous(), node)? {
+            // Nobody has its content any more, and a point must not promise what is gone.
+            let flags = Flags::NO_CONTENT.with(Flags::RECHECK);
+            let xattrs = node.entry.xattrs().to_vec();
+            return Ok(Version { ctime: record.ctime, ino: record.ino, xattrs, ..Version::bare(record.meta, flags) });
+        }
         let content = match record.content {
             Content::One(place) => Content::One(self.carry_place(node.layer, place)),
             Content::Many { first, count } => {

@@ -5,20 +5,22 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::before::{Alongside, Before, Ground};
+use super::chunk_ids::ChunkIds;
 use super::chunks::ChunkStore;
 use super::content::ContentReader;
 use super::group::{Born, Group, Slot, Vanished, Version};
 use super::links::Links;
 use super::lost::LostPacks;
-use super::{BackupError, Choice, Notice, Progress, Result, version};
-use crate::catalog::{CatalogWriter, Entry};
-use crate::format::record::{Content, Flags, Status, encode_xattrs};
+use super::{BackupError, Choice, Notice, Progress, Result};
+use crate::catalog::CatalogWriter;
+use crate::format::record::{Content, Flags, Status};
 use crate::format::table::Children;
 use crate::format::{Counts, Kind, Meta, Number, Stat};
 use crate::index::ShortId;
-use crate::overlay::{Directory, Layer, Node, OverlayCursor, Pair, PointTree};
+use crate::overlay::{Layer, Node, Pair, PointTree};
 use crate::repository::Reader;
-use crate::source::{Descend, Found, Listing, OpenDir, xattr};
+use crate::source::{Descend, Found, Listing, OpenDir};
 
 /// Settings of a comparison that do not change while it runs.
 pub(super) struct Settings {
@@ -34,8 +36,6 @@ pub(super) struct Engine<'a> {
     pub(super) reader: &'a Reader,
     /// The newest point of the source: for a differential it stands on the same base.
     pub(super) previous: Option<PointTree>,
-    /// Packs of the previous point that are gone.
-    pub(super) lost: LostPacks,
     /// None in a dry run.
     pub(super) writer: Option<CatalogWriter>,
     pub(super) chunks: ChunkStore<'a>,
@@ -51,22 +51,8 @@ pub(super) struct Engine<'a> {
     pub(super) progress: &'a Progress,
     pub(super) notify: &'a dyn Fn(Notice),
     pub(super) cancel: &'a AtomicBool,
-    pub(super) chunk_ids: super::entry::ChunkIds,
-}
-
-/// What an entry is compared with.
-pub(super) struct Before {
-    /// What the previous point shows under the name.
-    pub(super) seen: Option<Node>,
-    /// What the base has under the name, if a differential is made.
-    pub(super) base: Option<Entry>,
-}
-
-impl Before {
-    /// The base's entry, if it is of this kind: then a listed entry continues it.
-    pub(super) fn base_of_kind(&self, kind: Kind) -> Option<&Entry> {
-        self.base.as_ref().filter(|base| base.record().meta.kind == kind)
-    }
+    pub(super) chunk_ids: ChunkIds,
+    pub(super) lost: LostPacks,
 }
 
 /// A directory whose listing is under way, or whose subdirectories are.
@@ -80,44 +66,11 @@ struct Frame {
 }
 
 /// A subdirectory whose listings are to come.
-struct Below {
-    slot: Slot,
-    before: Ground,
+pub(super) struct Below {
+    pub(super) slot: Slot,
+    pub(super) before: Ground,
     /// The previous point could not show all of it.
-    was_unread: bool,
-}
-
-/// What the entries of a directory are compared with.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Ground {
-    pub(super) directory: Directory,
-    /// The previous point does not show the directory: only the base has it.
-    pub(super) is_hidden: bool,
-}
-
-/// The previous entries of one directory, read alongside its listing.
-pub(super) struct Alongside {
-    cursor: Option<OverlayCursor>,
-    is_hidden: bool,
-    head: Option<Pair>,
-}
-
-impl Alongside {
-    pub(super) fn new(tree: Option<&PointTree>, ground: Ground) -> Self {
-        Self { cursor: tree.map(|tree| tree.entries(ground.directory)), is_hidden: ground.is_hidden, head: None }
-    }
-
-    pub(super) fn peek(&mut self) -> Result<Option<&Pair>> {
-        if self.head.is_none()
-            && let Some(cursor) = &mut self.cursor
-        {
-            self.head = cursor.next_pair()?;
-            if self.head.is_none() {
-                self.cursor = None;
-            }
-        }
-        Ok(self.head.as_ref())
-    }
+    pub(super) was_unread: bool,
 }
 
 impl Engine<'_> {
@@ -344,99 +297,6 @@ impl Engine<'_> {
         let row = self.write_group(Group::default())?;
         group.set_children(slot, row);
         Ok(None)
-    }
-
-    /// Compares a directory itself, and lists it: for good if it differs, as a passage if it does not.
-    fn directory(
-        &mut self,
-        group: &mut Group,
-        name: &[u8],
-        stat: &Stat,
-        dir: &OpenDir,
-        before: &Before,
-        is_root: bool,
-    ) -> Result<Below> {
-        let base = before.base_of_kind(Kind::Directory);
-        let seen = before.seen.as_ref().filter(|seen| seen.is_directory());
-        self.count_entry(&stat.meta);
-        let unchanged = |entry: &Entry| version::is_unchanged(stat, entry.record());
-        let mut xattrs = None;
-        let mut is_version = |engine: &mut Self, entry: &Entry| -> bool {
-            if unchanged(entry) {
-                return true;
-            }
-            let xattrs = xattrs.get_or_insert_with(|| engine.directory_xattrs(dir, name, is_root));
-            version::is_same_meta(&stat.meta, &entry.record().meta) && xattrs == entry.xattrs()
-        };
-        let is_previous = seen.is_some_and(|seen| is_version(self, &seen.entry));
-        let is_base = match (base, seen) {
-            // One and the same entry is compared once.
-            (Some(_), Some(seen)) if is_previous && seen.layer == Layer::Full => true,
-            (Some(base), _) => is_version(self, base),
-            (None, _) => false,
-        };
-        let was_unread = seen.is_some_and(|seen| seen.entry.record().status == Status::Unread);
-        self.has_changed |= !is_previous;
-        let kept = if is_previous { seen.map(|seen| &seen.entry) } else { base.filter(|_| is_base) };
-        let xattrs = match (kept, xattrs) {
-            (Some(entry), _) => entry.xattrs().to_vec(),
-            (None, Some(xattrs)) => xattrs,
-            (None, None) => self.directory_xattrs(dir, name, is_root),
-        };
-        self.has_xattrs |= !xattrs.is_empty();
-        let version = Version {
-            meta: Meta { nlink: 1, ..stat.meta },
-            ctime: stat.ctime,
-            ino: stat.ino,
-            xattrs,
-            content: Content::Children(0),
-            ..Version::bare(stat.meta, Flags::default())
-        };
-        let status = match base {
-            Some(_) if is_base => Status::Unchanged,
-            Some(_) => Status::Updated,
-            None => Status::New,
-        };
-        let slot = group.push(name, &version, status, base.map(Entry::number));
-        match status {
-            Status::New => self.counts.new += 1,
-            Status::Updated => self.counts.updated += 1,
-            _ => group.make_passage(slot),
-        }
-        let ground = match (seen, base, &self.previous) {
-            (Some(seen), _, Some(tree)) => Ground { directory: tree.directory(seen)?, is_hidden: false },
-            (None, Some(base), Some(tree)) => {
-                let base = Node { layer: Layer::Full, entry: base.clone() };
-                Ground { directory: tree.directory(&base)?, is_hidden: true }
-            }
-            _ => Ground::default(),
-        };
-        Ok(Below { slot, before: ground, was_unread })
-    }
-
-    fn directory_xattrs(&self, dir: &OpenDir, name: &[u8], is_root: bool) -> Vec<u8> {
-        let read = dir
-            .fd()
-            .map_err(std::io::Error::from)
-            .and_then(|fd| if is_root { xattr::xattrs_of(fd) } else { xattr::xattrs_at(fd, name) });
-        self.xattrs_or_say(read, || if is_root { dir.path() } else { dir.path_of(name) })
-    }
-
-    /// Encodes attributes that were read; where they could not be, says so.
-    pub(super) fn xattrs_or_say(
-        &self,
-        read: std::io::Result<xattr::Xattrs>,
-        path: impl FnOnce() -> std::path::PathBuf,
-    ) -> Vec<u8> {
-        match read {
-            Ok(found) => encode_xattrs(found.iter().map(|(name, value)| (name.as_slice(), value.as_slice()))),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => {
-                let text = format!("cannot read the extended attributes of {}: {error}", path().display());
-                (self.notify)(Notice::Problem(text));
-                Vec::new()
-            }
-        }
     }
 
     /// Counts an entry that can be seen at the new point.

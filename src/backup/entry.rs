@@ -1,46 +1,20 @@
 //! One entry that is no directory: unchanged, another version, a further name, or not to be read.
 
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use lru::LruCache;
-
-use super::content::{ContentError, Fresh};
-use super::engine::{Before, Engine};
+use super::before::Before;
+use super::engine::Engine;
 use super::group::{Born, Group, Version};
+use super::leaf::{FreshLeaf, Read};
 use super::links::{LinkId, Named};
 use super::{Notice, Result, version};
 use crate::catalog::Entry;
-use crate::format::catalog::PackRef;
-use crate::format::pack::{ChunkId, PackId};
 use crate::format::record::{Content, Flags, Status};
-use crate::format::table::{Chunk, Extent};
+use crate::format::table::Extent;
 use crate::format::{Kind, Meta, Stat, Timestamp};
 use crate::overlay::{Layer, Node};
-use crate::pack::BlockReader;
-use crate::source::{Margin, OpenDir, OpenError, is_settled, open_file, read_link, stat, xattr};
-
-/// How often a file is read that changes while it is read.
-const ATTEMPTS: u32 = 3;
-
-/// An entry as it was just read.
-pub(super) struct FreshLeaf {
-    /// Taken before reading.
-    pub(super) stat: Stat,
-    pub(super) taken_at: Timestamp,
-    pub(super) xattrs: Vec<u8>,
-    pub(super) content: Fresh,
-    pub(super) is_torn: bool,
-}
-
-/// What reading an entry came to.
-enum Read {
-    Fresh(Box<FreshLeaf>),
-    /// It was removed meanwhile.
-    Gone,
-    Failed(std::io::Error),
-}
+use crate::source::{Margin, OpenDir, is_settled};
 
 impl Engine<'_> {
     /// Deals with an entry that is no directory.
@@ -86,6 +60,23 @@ impl Engine<'_> {
                 self.list_unread(group, name, Some(stat), before)
             }
         }
+    }
+
+    /// The versions that an entry of this kind may turn out to be: the previous point's first, then the base's if it is another. One whose data
+    /// is gone is none: the entry is read again, and its data stored anew.
+    pub(super) fn candidates(&self, before: &Before, kind: Kind) -> Result<[Option<Node>; 2]> {
+        let seen = before.seen.clone().filter(|seen| seen.entry.record().meta.kind == kind);
+        let base = before.base_of_kind(kind).map(|base| Node { layer: Layer::Full, entry: base.clone() });
+        let base = base.filter(|base| seen.as_ref().is_none_or(|seen| !is_same_node(seen, base)));
+        let mut candidates = [seen, base];
+        for candidate in &mut candidates {
+            if let Some(node) = candidate
+                && self.lost.held(self.previous(), node)?
+            {
+                *candidate = None;
+            }
+        }
+        Ok(candidates)
     }
 
     /// Whether `stat`, or what the index remembers of it, proves that the entry is the version that `candidate` holds.
@@ -157,9 +148,16 @@ impl Engine<'_> {
     /// Deals with a further name of an inode that was met before.
     fn further_name(&mut self, group: &mut Group, name: &[u8], link: LinkId, before: &Before) -> Result<()> {
         let birth = self.links.birth(link);
-        let known =
-            before.seen.as_ref().filter(|seen| birth == Some(seen.entry.record().birth) && !seen.is_directory());
-        let known = known.filter(|seen| seen.entry.record().status != Status::Unread);
+        let is_known = |seen: &&Node| {
+            let record = seen.entry.record();
+            birth == Some(record.birth) && !seen.is_directory() && record.status != Status::Unread
+        };
+        let mut known = before.seen.as_ref().filter(is_known);
+        if let Some(node) = known
+            && self.lost.held(self.previous(), node)?
+        {
+            known = None;
+        }
         self.has_changed |= known.is_none();
         if let Some(known) = known.filter(|known| self.is_differential() && known.layer == Layer::Full) {
             self.count_entry(&known.entry.record().meta);
@@ -246,11 +244,7 @@ impl Engine<'_> {
         stat: Option<&Stat>,
         before: &Before,
     ) -> Result<()> {
-        let seen = match &before.seen {
-            Some(seen) if !self.lost.held(self.previous(), seen)? => Some(seen),
-            _ => None,
-        };
-        let Some(seen) = seen else {
+        let Some(seen) = &before.seen else {
             let meta = stat.map_or(UNKNOWN, |stat| stat.meta);
             self.has_changed = true;
             self.count_entry(&meta);
@@ -271,84 +265,6 @@ impl Engine<'_> {
             group.set_children(slot, children);
         }
         Ok(())
-    }
-
-    /// The versions that an entry of this kind may turn out to be: the previous point's first, then the base's if it is another. None
-    /// whose data is gone.
-    pub(super) fn candidates(&self, before: &Before, kind: Kind) -> Result<[Option<Node>; 2]> {
-        let seen = before.seen.clone().filter(|seen| seen.entry.record().meta.kind == kind);
-        let base = before.base_of_kind(kind).map(|base| Node { layer: Layer::Full, entry: base.clone() });
-        let base = base.filter(|base| seen.as_ref().is_none_or(|seen| !is_same_node(seen, base)));
-        let mut candidates = [seen, base];
-        for candidate in &mut candidates {
-            if let Some(node) = candidate
-                && self.lost.held(self.previous(), node)?
-            {
-                *candidate = None;
-            }
-        }
-        Ok(candidates)
-    }
-
-    fn read_leaf(&mut self, dir: &OpenDir, name: &[u8], stat: Stat) -> Result<Read> {
-        if stat.meta.kind == Kind::File {
-            return self.read_file(dir, name, stat);
-        }
-        let taken_at = Timestamp::now();
-        let fd = match dir.fd() {
-            Ok(fd) => fd,
-            Err(errno) => return Ok(Read::Failed(errno.into())),
-        };
-        let mut content = Fresh::default();
-        if stat.meta.kind == Kind::Symlink {
-            match read_link(fd, name) {
-                Ok(target) => content.inline = target,
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Read::Gone),
-                Err(error) => return Ok(Read::Failed(error)),
-            }
-        }
-        let xattrs = self.xattrs_or_say(xattr::xattrs_at(fd, name), || dir.path_of(name));
-        Ok(Read::Fresh(Box::new(FreshLeaf { stat, taken_at, xattrs, content, is_torn: false })))
-    }
-
-    /// Reads a file; once more if it changes meanwhile, and again, before what was read is taken for torn.
-    fn read_file(&mut self, dir: &OpenDir, name: &[u8], mut stat: Stat) -> Result<Read> {
-        let mut attempt = 0;
-        loop {
-            attempt += 1;
-            let taken_at = Timestamp::now();
-            let file = match open_file(dir, name, &stat) {
-                Ok(file) => file,
-                Err(OpenError::Vanished { .. }) => return Ok(Read::Gone),
-                Err(OpenError::Replaced { .. }) => match replaced(dir, name) {
-                    Ok(now) if attempt < ATTEMPTS && now.meta.kind == Kind::File => {
-                        stat = now;
-                        continue;
-                    }
-                    Ok(_) => return Ok(Read::Failed(std::io::Error::other("it was replaced while it was read"))),
-                    Err(read) => return Ok(read),
-                },
-                Err(OpenError::Refused { source, .. }) => return Ok(Read::Failed(source)),
-            };
-            let xattrs = self.xattrs_or_say(xattr::xattrs_of(&file), || dir.path_of(name));
-            let before = *file.stat();
-            let content = match self.content.read(&file, &mut self.chunks, self.progress) {
-                Ok(content) => content,
-                Err(ContentError::Source(error)) => return Ok(Read::Failed(error)),
-                Err(ContentError::Store(error)) => return Err(error),
-            };
-            self.counts.read_bytes += content.data_bytes;
-            let is_torn = match file.settled(&before) {
-                Ok(None) => false,
-                Ok(Some(now)) if attempt < ATTEMPTS => {
-                    stat = now;
-                    continue;
-                }
-                Ok(Some(_)) => true,
-                Err(error) => return Ok(Read::Failed(error)),
-            };
-            return Ok(Read::Fresh(Box::new(FreshLeaf { stat: before, taken_at, xattrs, content, is_torn })));
-        }
     }
 
     /// Whether what was read is the version that `candidate` holds.
@@ -389,72 +305,10 @@ impl Engine<'_> {
     }
 }
 
-impl FreshLeaf {
-    fn meta(&self) -> Meta {
-        let size = if self.stat.meta.kind == Kind::File { self.content.size } else { 0 };
-        Meta { size, ..self.stat.meta }
-    }
-}
-
 /// What is said of an entry that was never seen by anybody.
 const UNKNOWN: Meta =
     Meta { kind: Kind::File, mode: 0, uid: 0, gid: 0, nlink: 1, rdev: 0, size: 0, mtime: Timestamp::new(0, 0) };
 
-/// The stat of what has taken an entry's place.
-fn replaced(dir: &OpenDir, name: &[u8]) -> std::result::Result<Stat, Read> {
-    let now = dir.fd().and_then(|fd| stat::stat_at(fd, name));
-    now.map_err(|errno| if errno == rustix::io::Errno::NOENT { Read::Gone } else { Read::Failed(errno.into()) })
-}
-
 fn is_same_node(one: &Node, other: &Node) -> bool {
     one.layer == other.layer && one.entry.number() == other.entry.number()
-}
-
-/// The ids of the chunks in some packs, for comparing content that lies in two places.
-pub(super) struct ChunkIds {
-    tables: LruCache<PackId, Arc<Vec<(ChunkId, Chunk)>>>,
-}
-
-impl ChunkIds {
-    pub(super) fn new() -> Self {
-        Self { tables: LruCache::new(const { NonZeroUsize::new(8).expect("8 is not zero") }) }
-    }
-
-    /// Whether `extents` hold exactly these chunks. Packs whose table cannot be read hold none: the content is stored anew.
-    fn are(
-        &mut self,
-        chunks: &[(u64, u32, ChunkId)],
-        extents: &[Extent],
-        packs: &[PackRef],
-        blocks: &BlockReader,
-    ) -> bool {
-        let mut chunks = chunks.iter();
-        for extent in extents {
-            let Some(pack) = packs.get(extent.place.pack as usize) else { return false };
-            let Some(table) = self.table(*pack, blocks) else { return false };
-            let key = (extent.place.block, extent.place.offset);
-            let Ok(mut row) = table.binary_search_by_key(&key, |(_, chunk)| (chunk.block, chunk.offset)) else {
-                return false;
-            };
-            let mut at = extent.at;
-            while at < extent.end() {
-                let (Some((id, chunk)), Some(fresh)) = (table.get(row), chunks.next()) else { return false };
-                if chunk.block != extent.place.block || *fresh != (at, chunk.len, *id) {
-                    return false;
-                }
-                at += u64::from(chunk.len);
-                row += 1;
-            }
-        }
-        chunks.next().is_none()
-    }
-
-    fn table(&mut self, pack: PackRef, blocks: &BlockReader) -> Option<Arc<Vec<(ChunkId, Chunk)>>> {
-        if let Some(table) = self.tables.get(&pack.id) {
-            return Some(Arc::clone(table));
-        }
-        let table = Arc::new(blocks.pack(pack).and_then(|open| open.chunks()).ok()?);
-        self.tables.put(pack.id, Arc::clone(&table));
-        Some(table)
-    }
 }

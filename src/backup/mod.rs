@@ -3,13 +3,17 @@
 //! Owns the comparison of a source with earlier backups and the decision what is read and listed. Refuses to know how bytes are laid
 //! out or files opened. Invariant: nothing is visible until the catalog is renamed, and by then every pack that it refers to is durable.
 
+mod before;
 mod carry;
+mod chunk_ids;
 mod chunks;
 mod commit;
 mod content;
+mod directory;
 mod engine;
 mod entry;
 mod group;
+mod leaf;
 mod links;
 mod lost;
 pub mod mode;
@@ -17,6 +21,7 @@ mod pack_table;
 mod prepare;
 mod report;
 mod run;
+mod session;
 mod stdin;
 pub mod version;
 
@@ -24,7 +29,8 @@ use std::path::PathBuf;
 
 pub use mode::{Choice, Decision, Mode, Reason};
 pub use report::{Notice, Progress};
-pub use run::{Done, Made, Options, Outcome, Session, Subject, rebuild_index};
+pub use run::{Done, Made, Options, Outcome, Subject};
+pub use session::{Session, rebuild_index};
 
 use crate::catalog::CatalogError;
 use crate::format::pack::PackId;

@@ -1,34 +1,29 @@
 //! One backup from its beginning to its commit.
 
-use std::cell::{RefCell, RefMut};
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 
+use super::chunk_ids::ChunkIds;
 use super::chunks::ChunkStore;
 use super::content::ContentReader;
 use super::engine::{Engine, Settings};
-use super::entry::ChunkIds;
 use super::links::Links;
 use super::lost::LostPacks;
 use super::mode::decide;
-use super::prepare::{self, Prepared};
+use super::session::Session;
 use super::{BackupError, Choice, Decision, Mode, Notice, Progress, Reason, Result};
-use crate::catalog::{CatalogError, CatalogWriter};
+use crate::catalog::CatalogWriter;
 use crate::chunker::{ChunkLengths, Chunker};
-use crate::format::{CatalogId, Counts, Number, Point, PointKind, SourceId, Timestamp, layout};
+use crate::format::{CatalogId, Counts, Number, Point, PointKind, SourceId, Timestamp};
 use crate::overlay::PointTree;
 use crate::pack::PackOptions;
 use crate::repository::tags::Moving;
-use crate::repository::{
-    CacheBytes, Points, Reader, SourceName, SourceNotes, Store, Tag, WriterLock, lease, marks, when,
-};
+use crate::repository::{CacheBytes, Points, Reader, SourceName, SourceNotes, Tag, marks, when};
 use crate::source::{self, Walk};
-use crate::storage::Wait;
 
 /// Memory for what is read of earlier backups, in bytes.
 const CACHE: CacheBytes = CacheBytes { catalogs: 24 << 20, blocks: 4 << 20 };
@@ -106,110 +101,6 @@ pub struct Made {
     pub new_packs: usize,
 }
 
-/// The index, being prepared or ready.
-enum IndexState {
-    Preparing(JoinHandle<Result<Prepared>>),
-    Ready(Box<Prepared>),
-    /// It could not be prepared, and why has been said; or nobody may use it.
-    Unusable,
-}
-
-/// The one writer of a store, for one backup or several.
-pub struct Session {
-    pub(super) store: Store,
-    /// None in a dry run, which is no writer.
-    pub(super) lock: Option<WriterLock>,
-    index: RefCell<IndexState>,
-}
-
-impl Session {
-    /// Becomes the writer: takes the lock, clears away what dead writers and readers left, and begins to open the index.
-    ///
-    /// # Errors
-    /// Where another writer is busy (and `wait` says not to wait), or the store cannot be written.
-    pub fn begin(store: &Store, wait: Wait) -> Result<Self> {
-        let lock = WriterLock::take(store, wait)?;
-        lock.remove_stale_temporaries(store)?;
-        lease::sweep(store, &lock)?;
-        let index = RefCell::new(IndexState::Preparing(prepare::begin(store)?));
-        Ok(Self { store: store.clone(), lock: Some(lock), index })
-    }
-
-    /// A session that only tries: it takes no writer lock and changes nothing; like every reader it takes a lease.
-    #[must_use]
-    pub fn dry(store: &Store) -> Self {
-        Self { store: store.clone(), lock: None, index: RefCell::new(IndexState::Unusable) }
-    }
-
-    /// The index, waited for if need be. Says once what was found when it was opened.
-    pub(super) fn index(&self, notify: &dyn Fn(Notice)) -> Result<RefMut<'_, Prepared>> {
-        let mut state = self.index.borrow_mut();
-        if matches!(*state, IndexState::Preparing(_))
-            && let IndexState::Preparing(thread) = std::mem::replace(&mut *state, IndexState::Unusable)
-        {
-            *state = IndexState::Ready(Box::new(prepare::join(thread)?));
-        }
-        let ready = RefMut::filter_map(state, |state| match state {
-            IndexState::Ready(prepared) => Some(&mut **prepared),
-            _ => None,
-        });
-        let mut prepared = ready.map_err(|_| BackupError::NoIndex)?;
-        for notice in prepared.notices.drain(..) {
-            notify(notice);
-        }
-        Ok(prepared)
-    }
-
-    /// Backs up `subject` under `name`.
-    ///
-    /// # Errors
-    /// Where no point could be made: the store then has at most packs more that nothing refers to.
-    pub fn back_up(
-        &self,
-        name: &SourceName,
-        mut subject: Subject,
-        options: &Options,
-        progress: &Progress,
-        notify: &dyn Fn(Notice),
-        cancel: &Arc<AtomicBool>,
-    ) -> Result<Done> {
-        let mut unusable = BTreeSet::new();
-        loop {
-            let run = Run { session: self, name, options, progress, notify, cancel };
-            match run.once(&mut subject, &unusable) {
-                // What a damaged catalog says cannot be built on; what it does not say is read from the source.
-                Err(BackupError::Catalog(CatalogError::Damaged { number, part, source }))
-                    if matches!(subject, Subject::Tree { .. }) && unusable.insert(number) =>
-                {
-                    let error = CatalogError::Damaged { number, part, source };
-                    notify(Notice::BaseUnusable { number, error: error.to_string() });
-                }
-                answer => return answer,
-            }
-        }
-    }
-}
-
-/// Makes the index anew from the packs; answers how many were entered.
-///
-/// # Errors
-/// Where another writer is busy, or the packs or the index cannot be read or written.
-pub fn rebuild_index(store: &Store, wait: Wait, notify: &dyn Fn(Notice)) -> Result<usize> {
-    let lock = WriterLock::take(store, wait)?;
-    lock.remove_stale_temporaries(store)?;
-    let listed = prepare::list_packs(store.storage())?;
-    let path = store.path().join(layout::INDEX);
-    let rebuilt = Prepared::rebuild(store.storage(), path, listed, "as asked")?;
-    let mut entered = 0;
-    for notice in rebuilt.notices {
-        match notice {
-            Notice::IndexRebuilt { packs, .. } => entered = packs,
-            other => notify(other),
-        }
-    }
-    Ok(entered)
-}
-
 /// One attempt at a backup.
 pub(super) struct Run<'a> {
     pub(super) session: &'a Session,
@@ -228,7 +119,7 @@ struct Ground {
 }
 
 impl Run<'_> {
-    fn once(&self, subject: &mut Subject, unusable: &BTreeSet<Number>) -> Result<Done> {
+    pub(super) fn once(&self, subject: &mut Subject, unusable: &BTreeSet<Number>) -> Result<Done> {
         let clock = Timestamp::now();
         let store = &self.session.store;
         let reader = Reader::open(store.clone(), CACHE)?;
@@ -258,7 +149,10 @@ impl Run<'_> {
         let mut id = [0; 16];
         crate::random::fill(&mut id);
         let id = CatalogId(id);
-        let mut engine = self.engine(&reader, &ground, number, id)?;
+        // Nothing can be said to be unchanged where the newest point itself cannot be compared with.
+        let newest = points.of_source(self.name.as_str()).map(|point| point.number).max();
+        let is_newest = newest.is_some() && newest == ground.previous.as_ref().map(|tree| tree.point().number);
+        let mut engine = self.engine(&reader, &ground, number, id, is_newest)?;
         match (subject, walk) {
             (Subject::Stream { name, input }, _) => engine.run_stream(name, input)?,
             (_, Some(mut walk)) => {
@@ -366,7 +260,14 @@ impl Run<'_> {
         })
     }
 
-    fn engine<'e>(&'e self, reader: &'e Reader, ground: &Ground, number: Number, id: CatalogId) -> Result<Engine<'e>> {
+    fn engine<'e>(
+        &'e self,
+        reader: &'e Reader,
+        ground: &Ground,
+        number: Number,
+        id: CatalogId,
+        is_newest: bool,
+    ) -> Result<Engine<'e>> {
         let store = &self.session.store;
         let chunking = store.config().chunking;
         let is_dry = self.session.lock.is_none();
@@ -418,7 +319,7 @@ impl Run<'_> {
             links: Links::default(),
             counts: Counts::default(),
             has_xattrs: false,
-            has_changed: ground.previous.is_none(),
+            has_changed: !is_newest,
             settled: Vec::new(),
             is_settled: Box::new(is_settled),
             progress: self.progress,

@@ -2,10 +2,11 @@
 
 use std::io::Read;
 
+use super::before::{Alongside, Ground};
 use super::content::ContentError;
-use super::engine::{Alongside, Engine, Ground};
-use super::entry::FreshLeaf;
+use super::engine::Engine;
 use super::group::{Group, Version};
+use super::leaf::FreshLeaf;
 use super::{BackupError, Result};
 use crate::catalog::Entry;
 use crate::format::record::{Content, Flags, Status};

@@ -1,6 +1,7 @@
 //! Which store a command works on.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use dbakfs::repository::config::Chunking;
 use dbakfs::repository::{CacheBytes, Reader, RepositoryError, Store, default_path};
@@ -38,12 +39,26 @@ pub(crate) fn open(global: &Global) -> Result<Store> {
 pub(crate) fn open_or_make(global: &Global) -> Result<Store> {
     let (path, is_default) = path(global)?;
     match Store::open(&path) {
-        Err(RepositoryError::NotFound { .. }) if is_default => {
-            let made = Store::init(&path, Chunking::default())?;
-            output::complain(&format!("made the store {}", path.display()));
-            Ok(made)
-        }
+        Err(RepositoryError::NotFound { .. } | RepositoryError::NotAStore { .. }) if is_default => make(&path),
         answer => Ok(answer?),
+    }
+}
+
+/// Makes the default store, unless another process is just doing so: then that one's is opened.
+fn make(path: &Path) -> Result<Store> {
+    let patience = Instant::now() + Duration::from_secs(5);
+    loop {
+        match Store::init(path, Chunking::default()) {
+            Ok(made) => {
+                output::complain(&format!("made the store {}", path.display()));
+                return Ok(made);
+            }
+            Err(RepositoryError::AlreadyAStore { .. }) => return Ok(Store::open(path)?),
+            Err(RepositoryError::Busy { .. }) if Instant::now() < patience => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
 }
 

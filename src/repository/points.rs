@@ -42,14 +42,15 @@ impl Points {
     /// # Errors
     /// Where the directory itself cannot be read.
     pub fn list(storage: &Storage) -> Result<Self, RepositoryError> {
-        let (notes, broken) = notes::read_all(storage)?;
-        let mut found = Self { notes, problems: broken.into_iter().map(Problem::from).collect(), ..Self::default() };
         let mut files: Vec<(Number, u64)> = storage
             .list(layout::CATALOGS)?
             .into_iter()
             .filter_map(|(name, len)| Some((layout::catalog_number(&name)?, len)))
             .collect();
         files.sort_unstable();
+        // After the catalogs: a writer puts a point's tags there before the point itself.
+        let (notes, broken) = notes::read_all(storage)?;
+        let mut found = Self { notes, problems: broken.into_iter().map(Problem::from).collect(), ..Self::default() };
         for (number, len) in files {
             match Catalog::read_point(storage, number) {
                 Ok(_) if found.notes.get(&number).is_some_and(|notes| notes.forgotten.is_some()) => {}

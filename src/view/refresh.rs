@@ -34,7 +34,11 @@ impl<'a> Refresher<'a> {
             return;
         };
         let now = [catalogs, points];
-        let is_fresh = now.iter().any(|stamp| stamp.plus_secs(TICK_SECS) >= self.listed_at);
+        // A time far ahead of the clock says nothing: then only another time does.
+        let is_near = |stamp: &Timestamp| {
+            stamp.plus_secs(TICK_SECS) >= self.listed_at && *stamp <= self.listed_at.plus_secs(TICK_SECS)
+        };
+        let is_fresh = now.iter().any(is_near);
         if self.seen == Some(now) && !is_fresh {
             return;
         }

@@ -1,5 +1,6 @@
 //! The view itself: every question of the mount, answered from the shelf of points and their trees.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -23,6 +24,8 @@ pub struct View {
     reader: Reader,
     shelf: RwLock<Arc<Shelf>>,
     moved: Mutex<LruCache<Birth, (Number, u32)>>,
+    /// What the last listing could not read: each is logged once.
+    said: Mutex<BTreeSet<String>>,
 }
 
 /// The names in a source's directory besides its points.
@@ -36,7 +39,7 @@ impl View {
     /// Where they cannot be listed.
     pub fn new(reader: Reader) -> std::result::Result<Self, RepositoryError> {
         let shelf = RwLock::new(Arc::new(Shelf::default()));
-        let view = Self { reader, shelf, moved: Mutex::new(LruCache::new(MOVED_BIRTHS)) };
+        let view = Self { reader, shelf, moved: Mutex::new(LruCache::new(MOVED_BIRTHS)), said: Mutex::default() };
         view.refresh()?;
         Ok(view)
     }
@@ -47,9 +50,13 @@ impl View {
     /// Where they cannot be listed; what was shown stays.
     pub fn refresh(&self) -> std::result::Result<(), RepositoryError> {
         let points = self.reader.points()?;
-        for problem in &points.problems {
+        let problems: BTreeSet<String> = points.problems.iter().map(ToString::to_string).collect();
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        for problem in problems.difference(&said) {
             tracing::warn!("{problem}");
         }
+        *said = problems;
+        drop(said);
         let shelf = Shelf::new(&points, &self.shelf());
         *self.shelf.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(shelf);
         Ok(())

@@ -1,0 +1,109 @@
+//! One directory itself: whether it is the version that is known, and how it is listed.
+
+use super::Result;
+use super::before::{Before, Ground};
+use super::engine::{Below, Engine};
+use super::group::{Group, Version};
+use super::leaf::encode;
+use super::version;
+use crate::catalog::Entry;
+use crate::format::record::{Content, Flags, Status};
+use crate::format::{Kind, Meta, Stat};
+use crate::overlay::{Layer, Node};
+use crate::source::{OpenDir, xattr};
+
+impl Engine<'_> {
+    /// Compares a directory itself, and lists it: for good if it differs, as a passage if it does not.
+    pub(super) fn directory(
+        &mut self,
+        group: &mut Group,
+        name: &[u8],
+        stat: &Stat,
+        dir: &OpenDir,
+        before: &Before,
+        is_root: bool,
+    ) -> Result<Below> {
+        let base = before.base_of_kind(Kind::Directory);
+        let seen = before.seen.as_ref().filter(|seen| seen.is_directory());
+        self.count_entry(&stat.meta);
+        let unchanged = |entry: &Entry| version::is_unchanged(stat, entry.record());
+        let mut xattrs = None;
+        let mut is_version = |engine: &mut Self, entry: &Entry| -> bool {
+            if unchanged(entry) {
+                return true;
+            }
+            let xattrs = xattrs.get_or_insert_with(|| engine.directory_xattrs(dir, name, is_root));
+            // What could not be read is not taken for a change.
+            version::is_same_meta(&stat.meta, &entry.record().meta)
+                && xattrs.as_ref().is_none_or(|xattrs| xattrs == entry.xattrs())
+        };
+        let is_previous = seen.is_some_and(|seen| is_version(self, &seen.entry));
+        let is_base = match (base, seen) {
+            // One and the same entry is compared once.
+            (Some(_), Some(seen)) if is_previous && seen.layer == Layer::Full => true,
+            (Some(base), _) => is_version(self, base),
+            (None, _) => false,
+        };
+        let was_unread = seen.is_some_and(|seen| seen.entry.record().status == Status::Unread);
+        self.has_changed |= !is_previous;
+        let kept = if is_previous { seen.map(|seen| &seen.entry) } else { base.filter(|_| is_base) };
+        let read = match (kept, xattrs) {
+            (Some(entry), None) => Some(entry.xattrs().to_vec()),
+            (_, Some(read)) => read,
+            (None, None) => self.directory_xattrs(dir, name, is_root),
+        };
+        let is_unread = read.is_none();
+        self.has_changed |= is_unread && !was_unread;
+        let xattrs = read.or_else(|| seen.map(|seen| seen.entry.xattrs().to_vec())).unwrap_or_default();
+        self.has_xattrs |= !xattrs.is_empty();
+        let version = Version {
+            meta: Meta { nlink: 1, ..stat.meta },
+            ctime: stat.ctime,
+            ino: stat.ino,
+            xattrs,
+            content: Content::Children(0),
+            ..Version::bare(stat.meta, Flags::default())
+        };
+        let status = match base {
+            Some(_) if is_base => Status::Unchanged,
+            Some(_) => Status::Updated,
+            None => Status::New,
+        };
+        let slot = group.push(name, &version, status, base.map(Entry::number));
+        match status {
+            Status::New => self.counts.new += 1,
+            Status::Updated => self.counts.updated += 1,
+            _ => group.make_passage(slot),
+        }
+        let ground = match (seen, base, &self.previous) {
+            (Some(seen), _, Some(tree)) => Ground { directory: tree.directory(seen)?, is_hidden: false },
+            (None, Some(base), Some(tree)) => {
+                let base = Node { layer: Layer::Full, entry: base.clone() };
+                Ground { directory: tree.directory(&base)?, is_hidden: true }
+            }
+            _ => Ground::default(),
+        };
+        if is_unread {
+            group.mark_unread(slot);
+        }
+        // One that is unread for its attributes is no change for its listing.
+        Ok(Below { slot, before: ground, was_unread: was_unread && !is_unread })
+    }
+
+    /// The attributes of a directory; none, and said, where they cannot be read.
+    fn directory_xattrs(&mut self, dir: &OpenDir, name: &[u8], is_root: bool) -> Option<Vec<u8>> {
+        let read = dir
+            .fd()
+            .map_err(std::io::Error::from)
+            .and_then(|fd| if is_root { xattr::xattrs_of(fd) } else { xattr::xattrs_at(fd, name) });
+        match read {
+            Ok(found) => Some(encode(&found)),
+            // It has gone meanwhile; whoever enters it finds that out.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Some(Vec::new()),
+            Err(error) => {
+                self.unread(if is_root { dir.path() } else { dir.path_of(name) }, error);
+                None
+            }
+        }
+    }
+}

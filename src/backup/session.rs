@@ -1,0 +1,119 @@
+//! The one writer of a store: its lock, and its index.
+
+use std::cell::{RefCell, RefMut};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread::JoinHandle;
+
+use super::prepare::{self, Prepared};
+use super::run::{Done, Options, Run, Subject};
+use super::{BackupError, Notice, Progress, Result};
+use crate::catalog::CatalogError;
+use crate::format::layout;
+use crate::repository::{SourceName, Store, WriterLock, lease};
+use crate::storage::Wait;
+
+/// The index, being prepared or ready.
+enum IndexState {
+    Preparing(JoinHandle<Result<Prepared>>),
+    Ready(Box<Prepared>),
+    /// It could not be prepared, and why has been said; or nobody may use it.
+    Unusable,
+}
+
+/// The one writer of a store, for one backup or several.
+pub struct Session {
+    pub(super) store: Store,
+    /// None in a dry run, which is no writer.
+    pub(super) lock: Option<WriterLock>,
+    index: RefCell<IndexState>,
+}
+
+impl Session {
+    /// Becomes the writer: takes the lock, clears away what dead writers and readers left, and begins to open the index.
+    ///
+    /// # Errors
+    /// Where another writer is busy (and `wait` says not to wait), or the store cannot be written.
+    pub fn begin(store: &Store, wait: Wait) -> Result<Self> {
+        let lock = WriterLock::take(store, wait)?;
+        lock.remove_stale_temporaries(store)?;
+        lease::sweep(store, &lock)?;
+        let index = RefCell::new(IndexState::Preparing(prepare::begin(store)?));
+        Ok(Self { store: store.clone(), lock: Some(lock), index })
+    }
+
+    /// A session that only tries: it takes no writer lock and changes nothing; like every reader it takes a lease.
+    #[must_use]
+    pub fn dry(store: &Store) -> Self {
+        Self { store: store.clone(), lock: None, index: RefCell::new(IndexState::Unusable) }
+    }
+
+    /// The index, waited for if need be. Says once what was found when it was opened.
+    pub(super) fn index(&self, notify: &dyn Fn(Notice)) -> Result<RefMut<'_, Prepared>> {
+        let mut state = self.index.borrow_mut();
+        if matches!(*state, IndexState::Preparing(_))
+            && let IndexState::Preparing(thread) = std::mem::replace(&mut *state, IndexState::Unusable)
+        {
+            *state = IndexState::Ready(Box::new(prepare::join(thread)?));
+        }
+        let ready = RefMut::filter_map(state, |state| match state {
+            IndexState::Ready(prepared) => Some(&mut **prepared),
+            _ => None,
+        });
+        let mut prepared = ready.map_err(|_| BackupError::NoIndex)?;
+        for notice in prepared.notices.drain(..) {
+            notify(notice);
+        }
+        Ok(prepared)
+    }
+
+    /// Backs up `subject` under `name`.
+    ///
+    /// # Errors
+    /// Where no point could be made: the store then has at most packs more that nothing refers to.
+    pub fn back_up(
+        &self,
+        name: &SourceName,
+        mut subject: Subject,
+        options: &Options,
+        progress: &Progress,
+        notify: &dyn Fn(Notice),
+        cancel: &Arc<AtomicBool>,
+    ) -> Result<Done> {
+        let mut unusable = BTreeSet::new();
+        loop {
+            let run = Run { session: self, name, options, progress, notify, cancel };
+            match run.once(&mut subject, &unusable) {
+                // What a damaged catalog says cannot be built on; what it does not say is read from the source.
+                Err(BackupError::Catalog(CatalogError::Damaged { number, part, source }))
+                    if matches!(subject, Subject::Tree { .. }) && unusable.insert(number) =>
+                {
+                    let error = CatalogError::Damaged { number, part, source };
+                    notify(Notice::BaseUnusable { number, error: error.to_string() });
+                }
+                answer => return answer,
+            }
+        }
+    }
+}
+
+/// Makes the index anew from the packs; answers how many were entered.
+///
+/// # Errors
+/// Where another writer is busy, or the packs or the index cannot be read or written.
+pub fn rebuild_index(store: &Store, wait: Wait, notify: &dyn Fn(Notice)) -> Result<usize> {
+    let lock = WriterLock::take(store, wait)?;
+    lock.remove_stale_temporaries(store)?;
+    let listed = prepare::list_packs(store.storage())?;
+    let path = store.path().join(layout::INDEX);
+    let rebuilt = Prepared::rebuild(store.storage(), path, listed, "as asked")?;
+    let mut entered = 0;
+    for notice in rebuilt.notices {
+        match notice {
+            Notice::IndexRebuilt { packs, .. } => entered = packs,
+            other => notify(other),
+        }
+    }
+    Ok(entered)
+}
