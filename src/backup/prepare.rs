@@ -53,7 +53,11 @@ pub(crate) fn join(thread: JoinHandle<Result<Prepared>>) -> Result<Prepared> {
 pub(crate) fn prepare(store: &Store) -> Result<Prepared> {
     let path = store.path().join(layout::INDEX);
     let listed = list_packs(store.storage())?;
-    store.storage().create_dir(layout::INDEX)?;
+    match store.storage().create_dir(layout::INDEX) {
+        // No directory stands there: it cannot be opened, and is set aside as every damaged index is.
+        Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => {}
+        answer => answer?,
+    }
     let existed = path.join("db").exists();
     let opened = Index::open(&path).and_then(|index| index.packs().map(|packs| (index, packs)));
     match opened {
