@@ -32,8 +32,9 @@ fn deploy_script() -> String {
 /// A site, its history mounted, the script, and an installer that writes the release into the site; it fails halfway
 /// for releases whose name begins with `bad`.
 struct Site {
-    place: Place,
+    /// Goes first: a directory that is mounted on cannot be removed.
     _mount: MountGuard,
+    place: Place,
 }
 
 impl Site {
