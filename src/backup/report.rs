@@ -10,6 +10,7 @@ use crate::source::Descend;
 #[derive(Debug, Default)]
 pub struct Progress {
     entries: AtomicU64,
+    expected_entries: AtomicU64,
     read_bytes: AtomicU64,
 }
 
@@ -26,6 +27,16 @@ impl Progress {
     #[must_use]
     pub fn entries(&self) -> u64 {
         self.entries.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn expect(&self, entries: u64) {
+        self.expected_entries.store(entries, Ordering::Relaxed);
+    }
+
+    /// Entries that the previous point had, as an estimate of the whole; 0 where there is no previous point.
+    #[must_use]
+    pub fn expected_entries(&self) -> u64 {
+        self.expected_entries.load(Ordering::Relaxed)
     }
 
     /// Bytes of file data read so far.

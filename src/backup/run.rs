@@ -149,6 +149,10 @@ impl Run<'_> {
         let mut id = [0; 16];
         crate::random::fill(&mut id);
         let id = CatalogId(id);
+        if let Some(tree) = &ground.previous {
+            let counts = tree.point().counts;
+            self.progress.expect(counts.files + counts.directories + counts.others);
+        }
         // Nothing can be said to be unchanged where the newest point itself cannot be compared with.
         let newest = points.of_source(self.name.as_str()).map(|point| point.number).max();
         let is_newest = newest.is_some() && newest == ground.previous.as_ref().map(|tree| tree.point().number);

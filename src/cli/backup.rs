@@ -167,7 +167,8 @@ fn one(
     let counters = Progress::default();
     let describe = || {
         let read = counters.read_bytes();
-        (0, 0, format!("{name}: {} entries, {} read", HumanCount(counters.entries()), HumanBytes(read)))
+        let text = format!("{name}: {} entries, {} read", HumanCount(counters.entries()), HumanBytes(read));
+        (counters.entries(), counters.expected_entries(), text)
     };
     let done = progress::shown(global, describe, |bar| {
         let notify = |notice: Notice| say(bar, &notice);

@@ -75,7 +75,10 @@ pub fn short(id: &ChunkId) -> ShortId {
 /// The open index. One process at a time: its owner holds the store's writer lock.
 pub struct Index {
     db: sled::Db,
+    /// Pack → length of its file and family: short, for every backup reads them all.
     packs: sled::Tree,
+    /// Pack → its chunks, sealed: long, and read only by a backup that has something to store.
+    chunks: sled::Tree,
     settled: sled::Tree,
     path: PathBuf,
 }
@@ -93,8 +96,8 @@ impl Index {
                 .flush_every_ms(None)
                 .print_profile_on_drop(false)
                 .open()?;
-            let (packs, settled) = (db.open_tree("packs")?, db.open_tree("settled")?);
-            Ok(Self { db, packs, settled, path: path.to_owned() })
+            let (packs, chunks, settled) = (db.open_tree("packs")?, db.open_tree("chunks")?, db.open_tree("settled")?);
+            Ok(Self { db, packs, chunks, settled, path: path.to_owned() })
         })
     }
 
@@ -133,8 +136,8 @@ impl Index {
             self.packs
                 .iter()
                 .map(|entry| {
-                    let (key, value) = entry?;
-                    value::decode_head(&key, &value)
+                    let (key, head) = entry?;
+                    Ok(value::decode_head(&key, &head)?.0)
                 })
                 .collect()
         })
@@ -145,8 +148,12 @@ impl Index {
     /// # Errors
     /// Where sled refuses.
     pub fn add(&self, pack: PackRef, family: u32, chunks: &[(ChunkId, Chunk)]) -> Result<()> {
-        let value = value::encode(pack, family, chunks);
-        guarded(|| Ok(self.packs.insert(pack.id.0, value).map(drop)?))
+        let chunks = value::encode_chunks(chunks);
+        guarded(|| {
+            // In this order: a pack that is named has its chunks.
+            self.chunks.insert(pack.id.0, chunks)?;
+            Ok(self.packs.insert(pack.id.0, &value::encode_head(pack, family)).map(drop)?)
+        })
     }
 
     /// Drops the entry of a pack that is gone.
@@ -154,7 +161,10 @@ impl Index {
     /// # Errors
     /// Where sled refuses.
     pub fn drop_pack(&self, pack: &PackId) -> Result<()> {
-        guarded(|| Ok(self.packs.remove(pack.0).map(drop)?))
+        guarded(|| {
+            self.packs.remove(pack.0)?;
+            Ok(self.chunks.remove(pack.0).map(drop)?)
+        })
     }
 
     /// Gives every pack with its chunks to `take`.
@@ -164,8 +174,10 @@ impl Index {
     pub fn for_each(&self, mut take: impl FnMut(IndexedPack)) -> Result<()> {
         guarded(|| {
             for entry in &self.packs {
-                let (key, value) = entry?;
-                take(value::decode(&key, &value)?);
+                let (key, head) = entry?;
+                let (pack, family) = value::decode_head(&key, &head)?;
+                let chunks = value::decode_chunks(pack.id, self.chunks.get(&key)?.as_deref())?;
+                take(IndexedPack { pack, family, chunks });
             }
             Ok(())
         })
@@ -283,9 +295,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let index = Index::open(&dir.path().join("index")).unwrap();
         index.add(pack(1), 0, &[(id(7), chunk(0, 5))]).unwrap();
-        let mut value = index.packs.get(pack(1).id.0).unwrap().unwrap().to_vec();
+        let mut value = index.chunks.get(pack(1).id.0).unwrap().unwrap().to_vec();
         *value.last_mut().unwrap() ^= 1;
-        index.packs.insert(pack(1).id.0, value).unwrap();
+        index.chunks.insert(pack(1).id.0, value).unwrap();
+        assert!(matches!(index.for_each(drop), Err(IndexError::Value { .. })));
+        index.chunks.remove(pack(1).id.0).unwrap();
         assert!(matches!(index.for_each(drop), Err(IndexError::Value { .. })));
     }
 }
