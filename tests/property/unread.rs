@@ -66,8 +66,7 @@ impl Expected {
             libc::S_IFREG if !others_may(0o4) => {
                 self.unread.insert(path.clone());
                 if !self.carry(before, &path) {
-                    let content = if entry.size > 0 { NEVER_READ.to_vec() } else { entry.content.clone() };
-                    self.tree.insert(path, Entry { content, ..entry.clone() });
+                    self.tree.insert(path, Entry { content: NEVER_READ.to_vec(), ..entry.clone() });
                 }
             }
             libc::S_IFDIR => {
@@ -106,7 +105,7 @@ fn unknown(path: Vec<u8>) -> Entry {
         rdev: 0,
         size: 0,
         mtime: (0, 0),
-        content: blake3::hash(b"").as_bytes().to_vec(),
+        content: NEVER_READ.to_vec(),
         xattrs: std::collections::BTreeMap::new(),
         first_name: path,
         nlink: 1,

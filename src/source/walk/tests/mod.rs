@@ -5,7 +5,6 @@ mod hostile;
 use std::fs::File;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::os::unix::net::UnixListener;
-use std::time::Instant;
 
 use proptest::prelude::*;
 
@@ -228,17 +227,5 @@ fn other_file_systems_are_entered_only_if_wanted() {
         let options = Options { one_file_system, ..Options::default() };
         let listing = Walk::start(Path::new("/"), options).unwrap().next().unwrap();
         assert_eq!(verdict(&listing, "dev"), expected);
-    }
-}
-
-/// Measures the walk of the tree named by `DBAKFS_WALK`: run it alone, in a release build.
-#[test]
-#[ignore = "a measurement"]
-fn speed() {
-    let Some(root) = std::env::var_os("DBAKFS_WALK") else { return };
-    for _ in 0..5 {
-        let begun = Instant::now();
-        let (listings, entries) = start(Path::new(&root)).fold((0, 0), |(l, e), x| (l + 1, e + x.entries.len()));
-        println!("{listings} listings, {entries} entries, {:?}", begun.elapsed());
     }
 }
