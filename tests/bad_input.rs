@@ -8,7 +8,6 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::process::Stdio;
 
 use rustix::fs::{FlockOperation, flock};
 use support::cli::{Place, Ran, snapshot};
@@ -204,27 +203,6 @@ fn second_writer_is_told_who_is_busy() {
     place.run(["restore", "1", "dest"]).exits(0);
     drop(lock);
     assert_eq!(place.backup(&[])["outcome"], "made");
-}
-
-#[test]
-fn writer_that_waits_goes_on_when_the_other_is_done() {
-    let place = shelf();
-    let lock = fs::File::open(place.store().join("writer.lock")).unwrap();
-    flock(&lock, FlockOperation::NonBlockingLockExclusive).unwrap();
-    let mut waiting = place.command();
-    let mut waiting = waiting.args(["backup", "src", "--wait", "--force"]).stdout(Stdio::null()).spawn().unwrap();
-    // It has got as far as the lock when the kernel lists it among those that wait.
-    let waits = format!(" {} ", waiting.id());
-    support::cli::wait_for(support::process::PATIENCE, "the second writer to wait", || {
-        let locks = fs::read_to_string("/proc/locks").unwrap();
-        locks.lines().any(|line| line.contains("->") && line.contains(&waits))
-    });
-    assert!(waiting.try_wait().unwrap().is_none());
-    drop(lock);
-    support::cli::wait_for(support::process::PATIENCE, "the second writer to end", || {
-        waiting.try_wait().unwrap().is_some_and(|status| status.success())
-    });
-    assert_eq!(place.run(["list", "--json"]).json().len(), 2);
 }
 
 #[test]

@@ -2,11 +2,11 @@
 
 use super::Result;
 use super::engine::Engine;
-use super::group::{Born, Group, Version};
+use super::group::{Born, Group, Slot, Version};
 use crate::format::record::{Content, Flags, Place, Status};
 use crate::format::table::Extent;
 use crate::index::PackOf;
-use crate::overlay::{Layer, Node, Pair};
+use crate::overlay::{Layer, Node, OverlayCursor, Pair};
 
 impl Engine<'_> {
     /// The version that `node` of the previous point holds, with its places counted in the new catalog's packs.
@@ -63,18 +63,28 @@ impl Engine<'_> {
         Place { pack: self.chunks.packs.row(PackOf::Stored(pack)), ..place }
     }
 
-    /// Lists below `group` what the previous point shows in a directory that could not be read: it is neither deleted nor unchanged.
+    /// Lists in `group` what the previous point shows under one name of a directory that could not be read: it is neither deleted nor
+    /// unchanged.
     pub(super) fn carry_pair(&mut self, group: &mut Group, pair: &Pair) -> Result<()> {
+        if let Some((slot, node)) = self.carry_entry(group, pair)? {
+            let children = self.carry_directory(&node)?;
+            group.set_children(slot, children);
+        }
+        Ok(())
+    }
+
+    /// Lists one entry; answers a directory that must be gone into.
+    fn carry_entry(&mut self, group: &mut Group, pair: &Pair) -> Result<Option<(Slot, Node)>> {
         let base = pair.base.as_ref().filter(|_| self.is_differential());
         let Some(node) = pair.seen() else {
             if let Some(base) = base {
                 group.push_whiteout(base.name(), &base.record().meta, base.number());
             }
-            return Ok(());
+            return Ok(None);
         };
         self.count_carried(&node)?;
         if self.is_differential() && node.layer == Layer::Full {
-            return Ok(());
+            return Ok(None);
         }
         let base = base.filter(|base| base.record().meta.kind == node.entry.record().meta.kind);
         let version = self.carry(&node)?;
@@ -85,22 +95,30 @@ impl Engine<'_> {
             (_, Some(_)) => Status::Updated,
         };
         let slot = group.push(pair.name(), &version, status, base.map(crate::catalog::Entry::number));
-        if node.is_directory() {
-            let children = self.carry_directory(&node)?;
-            group.set_children(slot, children);
-        }
-        Ok(())
+        Ok(node.is_directory().then_some((slot, node)))
     }
 
-    /// Writes the listing of a directory of the previous point, as it is, and of all below it; answers its row.
+    /// Writes the listing of a directory of the previous point, as it is, and of all below it; answers its row. Trees may be deeper than
+    /// a stack: directories that wait for those below them do so on the heap.
     pub(super) fn carry_directory(&mut self, node: &Node) -> Result<u32> {
-        let mut group = Group::default();
         let tree = self.previous().clone();
-        let mut pairs = tree.entries(tree.directory(node)?);
-        while let Some(pair) = pairs.next_pair()? {
-            self.carry_pair(&mut group, &pair)?;
+        let mut stack: Vec<(OverlayCursor, Group, Option<Slot>)> = Vec::new();
+        let mut current = (tree.entries(tree.directory(node)?), Group::default(), None);
+        loop {
+            let (pairs, group, _) = &mut current;
+            if let Some(pair) = pairs.next_pair()? {
+                if let Some((slot, node)) = self.carry_entry(group, &pair)? {
+                    let below = (tree.entries(tree.directory(&node)?), Group::default(), Some(slot));
+                    stack.push(std::mem::replace(&mut current, below));
+                }
+                continue;
+            }
+            let (_, group, slot) = current;
+            let row = self.write_group(group)?;
+            let (Some(above), Some(slot)) = (stack.pop(), slot) else { return Ok(row) };
+            current = above;
+            current.1.set_children(slot, row);
         }
-        self.write_group(group)
     }
 
     /// Counts an entry that is taken over unseen, and all below it where nothing else will.

@@ -6,8 +6,8 @@ use super::run::{Done, Made, Outcome, Run};
 use super::{BackupError, Choice, Decision, Notice, Result};
 use crate::format::catalog::PackRef;
 use crate::format::layout;
-use crate::format::{Number, Point, Timestamp};
-use crate::index::{Index, ShortId};
+use crate::format::{Number, Point, SourceId, Timestamp};
+use crate::index::ShortId;
 use crate::pack::Packed;
 use crate::repository::notes::Notes;
 use crate::repository::{PointNotes, Points, RepositoryError, SourceNotes, WriterLock, marks, tags};
@@ -38,7 +38,7 @@ impl Run<'_> {
             for (number, changed) in self.tag_writes(&points.points, &mut notes, newest.number)? {
                 changed.write(&self.session.store, lock, number)?;
             }
-            self.tell_problem(self.note_success(lock, newest));
+            self.tell_problem(self.note_success(lock, newest.number, &point.source));
             self.tell_index(&packed, point.family, settled, &[]);
             return Ok(done(Outcome::Unchanged(Box::new(newest.clone())), counts));
         }
@@ -47,6 +47,9 @@ impl Run<'_> {
         let mut all = points.points.clone();
         all.push(point.clone());
         let writes = self.tag_writes(&all, &mut notes, point.number)?;
+        if !lock.is_current(&self.session.store)? {
+            return Err(BackupError::LockLost);
+        }
         let reserved = marks::reserve(&self.session.store, lock, Points::highest(self.session.store.storage())?)?;
         if let Some(problem) = reserved.problem {
             (self.notify)(Notice::Problem(problem.to_string()));
@@ -65,7 +68,7 @@ impl Run<'_> {
         for (number, changed) in others {
             self.tell_problem(changed.write(&self.session.store, lock, number));
         }
-        self.tell_problem(self.note_success(lock, &point));
+        self.tell_problem(self.note_success(lock, point.number, &point.source));
         let outdated: Vec<Number> = if point.is_full() {
             points.of_source(self.name.as_str()).map(|point| point.number).collect()
         } else {
@@ -107,26 +110,31 @@ impl Run<'_> {
         }
     }
 
-    fn note_success(&self, lock: &WriterLock, point: &Point) -> std::result::Result<(), RepositoryError> {
+    fn note_success(
+        &self,
+        lock: &WriterLock,
+        point: Number,
+        source: &SourceId,
+    ) -> std::result::Result<(), RepositoryError> {
         let store = &self.session.store;
         let mut notes = match SourceNotes::read(store.storage(), self.name) {
             Ok(Some(notes)) => notes,
-            _ => SourceNotes::new(point.source.clone()),
+            _ => SourceNotes::new(source.clone()),
         };
-        notes.source.clone_from(&point.source);
+        notes.source.clone_from(source);
         notes.last_success = Some(Timestamp::now());
-        notes.last_point = Some(point.number);
+        notes.last_point = Some(point);
         notes.write(store, lock)
     }
 
     /// Tells the index what the catalog knows already. An index that refuses is set aside: the next backup makes it anew.
     fn tell_index(&self, packed: &[Packed], family: u32, settled: Vec<(Number, u32, ShortId)>, outdated: &[Number]) {
         let tell = || -> Result<()> {
-            let prepared = self.session.index(self.notify)?;
-            let index = prepared.index();
+            let mut prepared = self.session.index(self.notify)?;
             for packed in packed {
-                index.add(packed.pack, family, &packed.chunks)?;
+                prepared.learn(packed, family)?;
             }
+            let index = prepared.index();
             for number in outdated {
                 index.unsettle(*number)?;
             }
@@ -138,11 +146,8 @@ impl Run<'_> {
             Ok(())
         };
         if let Err(error) = tell() {
-            let path = self.session.store.path().join(layout::INDEX);
             (self.notify)(Notice::Problem(format!("the index is given up: {}", chain(&error))));
-            if let Err(error) = Index::set_aside(&path) {
-                (self.notify)(Notice::Problem(chain(&error)));
-            }
+            self.session.give_up_index(self.notify);
         }
     }
 }

@@ -8,12 +8,13 @@ use super::leaf::encode;
 use super::version;
 use crate::catalog::Entry;
 use crate::format::record::{Content, Flags, Status};
-use crate::format::{Kind, Meta, Stat};
+use crate::format::{Kind, Meta, Stat, Timestamp};
 use crate::overlay::{Layer, Node};
-use crate::source::{OpenDir, xattr};
+use crate::source::{OpenDir, is_settled, xattr};
 
 impl Engine<'_> {
     /// Compares a directory itself, and lists it: for good if it differs, as a passage if it does not.
+    #[expect(clippy::too_many_arguments, reason = "what was seen, and all that it is held against")]
     pub(super) fn directory(
         &mut self,
         group: &mut Group,
@@ -22,11 +23,13 @@ impl Engine<'_> {
         dir: &OpenDir,
         before: &Before,
         is_root: bool,
+        taken_at: Timestamp,
     ) -> Result<Below> {
         let base = before.base_of_kind(Kind::Directory);
         let seen = before.seen.as_ref().filter(|seen| seen.is_directory());
         self.count_entry(&stat.meta);
-        let unchanged = |entry: &Entry| version::is_unchanged(stat, entry.record());
+        let checksum = self.settings.checksum;
+        let unchanged = |entry: &Entry| !checksum && version::is_unchanged(stat, entry.record());
         let mut xattrs = None;
         let mut is_version = |engine: &mut Self, entry: &Entry| -> bool {
             if unchanged(entry) {
@@ -53,16 +56,17 @@ impl Engine<'_> {
             (None, None) => self.directory_xattrs(dir, name, is_root),
         };
         let is_unread = read.is_none();
-        self.has_changed |= is_unread && !was_unread;
         let xattrs = read.or_else(|| seen.map(|seen| seen.entry.xattrs().to_vec())).unwrap_or_default();
         self.has_xattrs |= !xattrs.is_empty();
+        // Attributes that change within the same tick of the clock leave the same ctime behind.
+        let flags = if is_settled(stat, taken_at, dir.margin()) { Flags::default() } else { Flags::RECHECK };
         let version = Version {
             meta: Meta { nlink: 1, ..stat.meta },
             ctime: stat.ctime,
             ino: stat.ino,
             xattrs,
             content: Content::Children(0),
-            ..Version::bare(stat.meta, Flags::default())
+            ..Version::bare(stat.meta, flags)
         };
         let status = match base {
             Some(_) if is_base => Status::Unchanged,
@@ -86,8 +90,7 @@ impl Engine<'_> {
         if is_unread {
             group.mark_unread(slot);
         }
-        // One that is unread for its attributes is no change for its listing.
-        Ok(Below { slot, before: ground, was_unread: was_unread && !is_unread })
+        Ok(Below { slot, before: ground, was_unread, is_unread })
     }
 
     /// The attributes of a directory; none, and said, where they cannot be read.

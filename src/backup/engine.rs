@@ -9,14 +9,14 @@ use super::before::{Alongside, Before, Ground};
 use super::chunk_ids::ChunkIds;
 use super::chunks::ChunkStore;
 use super::content::ContentReader;
-use super::group::{Born, Group, Slot, Vanished, Version};
+use super::group::{Born, Group, Slot, Version};
 use super::links::Links;
 use super::lost::LostPacks;
 use super::{BackupError, Choice, Notice, Progress, Result};
 use crate::catalog::CatalogWriter;
 use crate::format::record::{Content, Flags, Status};
 use crate::format::table::Children;
-use crate::format::{Counts, Kind, Meta, Number, Stat};
+use crate::format::{Counts, Kind, Meta, Number, Stat, Timestamp};
 use crate::index::ShortId;
 use crate::overlay::{Layer, Node, Pair, PointTree};
 use crate::repository::Reader;
@@ -71,6 +71,8 @@ pub(super) struct Below {
     pub(super) before: Ground,
     /// The previous point could not show all of it.
     pub(super) was_unread: bool,
+    /// Its attributes could not be read.
+    pub(super) is_unread: bool,
 }
 
 impl Engine<'_> {
@@ -102,7 +104,7 @@ impl Engine<'_> {
                 Before { seen: Some(seen), base }
             }
         };
-        let below = self.directory(&mut root_group, b"", root, dir, &before, true)?;
+        let below = self.directory(&mut root_group, b"", root, dir, &before, true, Timestamp::now())?;
         let mut stack: Vec<Frame> = Vec::new();
         let mut next = Some(below);
         loop {
@@ -130,7 +132,7 @@ impl Engine<'_> {
     /// Merges the listings of one directory with what was there before.
     fn list(
         &mut self,
-        Below { slot, before: ground, was_unread }: Below,
+        Below { slot, before: ground, was_unread, is_unread }: Below,
         stack: &mut [Frame],
         root_group: &mut Group,
         listings: &mut dyn Iterator<Item = Listing>,
@@ -140,13 +142,26 @@ impl Engine<'_> {
         let mut before = Alongside::new(self.previous.as_ref(), ground);
         loop {
             let Some(mut listing) = listings.next() else { return Err(BackupError::Cancelled) };
+            let is_root = stack.is_empty();
             let parent = stack.last_mut().map_or(&mut *root_group, |frame| &mut frame.group);
-            if listing.error.as_ref().is_some_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
-                if parent.vanish(slot) == Vanished::Whiteout {
-                    self.counts.deleted += 1;
+            let is_gone = listing.error.as_ref().is_some_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+                && listing.entries.is_empty()
+                && group.is_empty()
+                && below.is_empty();
+            if is_gone && is_root {
+                let path = listing.dir.path();
+                return Err(BackupError::SourceGone { path });
+            }
+            if is_gone {
+                let vanished = parent.vanish(slot);
+                match vanished.was {
+                    Status::New => self.counts.new -= 1,
+                    Status::Updated => self.counts.updated -= 1,
+                    _ => {}
                 }
-                self.has_changed = true;
+                self.counts.deleted += u64::from(vanished.is_whiteout);
                 self.counts.directories -= 1;
+                self.has_changed = true;
                 return Ok(Frame { group, slot, below: Vec::new().into_iter(), has_vanished: true });
             }
             for found in &listing.entries {
@@ -167,10 +182,16 @@ impl Engine<'_> {
                 self.absent(&mut before, &mut group, listing.is_partial)?;
             }
             // Still unread is no change.
-            self.has_changed |= was_unread != listing.error.is_some();
+            self.has_changed |= was_unread != (is_unread || listing.error.is_some());
             if let Some(error) = listing.error.take() {
                 parent.mark_unread(slot);
-                self.unread(listing.dir.path(), error);
+                let path = listing.dir.path();
+                if is_unread {
+                    // Counted already, for its attributes.
+                    (self.notify)(Notice::Unread { path, error });
+                } else {
+                    self.unread(path, error);
+                }
             }
             return Ok(Frame { group, slot, below: below.into_iter(), has_vanished: false });
         }
@@ -244,7 +265,7 @@ impl Engine<'_> {
             // Its time tells of what it holds, which is not kept: or each backup would find that the one before it has changed the source.
             stat.meta.mtime = seen.entry.record().meta.mtime;
         }
-        let below = self.directory(group, name, &stat, &listing.dir, before, false)?;
+        let below = self.directory(group, name, &stat, &listing.dir, before, false, listing.taken_at)?;
         if found.descend == Descend::Yes {
             return Ok(Some(below));
         }
@@ -255,7 +276,7 @@ impl Engine<'_> {
 
     /// Lists a directory that is recorded empty: what earlier backups had in it is gone.
     fn leave_empty(&mut self, group: &mut Group, below: Below) -> Result<()> {
-        self.has_changed |= below.was_unread;
+        self.has_changed |= below.was_unread != below.is_unread;
         group.mark_left_out(below.slot);
         let mut before = Alongside::new(self.previous.as_ref(), below.before);
         let mut inside = Group::default();
@@ -288,7 +309,7 @@ impl Engine<'_> {
             nlink: 1,
             rdev: 0,
             size: 0,
-            mtime: crate::format::Timestamp::default(),
+            mtime: Timestamp::default(),
         };
         self.unread(listing.dir.path_of(name), errno.into());
         self.count_entry(&meta);
@@ -340,7 +361,7 @@ impl Version {
         Self {
             meta,
             flags,
-            ctime: crate::format::Timestamp::default(),
+            ctime: Timestamp::default(),
             ino: 0,
             born: Born::Here,
             data_bytes: 0,

@@ -148,17 +148,18 @@ impl Engine<'_> {
     /// Deals with a further name of an inode that was met before.
     fn further_name(&mut self, group: &mut Group, name: &[u8], link: LinkId, before: &Before) -> Result<()> {
         let birth = self.links.birth(link);
-        let is_known = |seen: &&Node| {
-            let record = seen.entry.record();
-            birth == Some(record.birth) && !seen.is_directory() && record.status != Status::Unread
+        let kind = match self.links.version(link) {
+            Named::Listed(version) => version.meta.kind,
+            Named::Before(node) => node.entry.record().meta.kind,
         };
-        let mut known = before.seen.as_ref().filter(is_known);
-        if let Some(node) = known
-            && self.lost.held(self.previous(), node)?
-        {
-            known = None;
-        }
-        self.has_changed |= known.is_none();
+        let is_known = |node: &&Node| {
+            let record = node.entry.record();
+            birth == Some(record.birth) && record.status != Status::Unread
+        };
+        let candidates = self.candidates(before, kind)?;
+        let known = candidates.iter().flatten().find(is_known);
+        self.has_changed |=
+            known.is_none_or(|known| before.seen.as_ref().is_none_or(|seen| !is_same_node(seen, known)));
         if let Some(known) = known.filter(|known| self.is_differential() && known.layer == Layer::Full) {
             self.count_entry(&known.entry.record().meta);
             self.has_xattrs |= !known.entry.xattrs().is_empty();

@@ -4,7 +4,7 @@ use super::links::{LinkId, Links};
 use crate::catalog::{CatalogWriter, Result};
 use crate::format::record::{Birth, Content, Flags, NewRecord, Record, Status};
 use crate::format::table::Children;
-use crate::format::{Meta, Number, Timestamp};
+use crate::format::{Kind, Meta, Number, Timestamp};
 
 /// Where the birth of a pending record comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +35,9 @@ pub(super) struct Version {
 struct Pending {
     record: Record,
     born: Born,
-    /// Lengths in the arena: name, inline bytes, attributes.
+    /// Where its bytes begin in the arena.
+    start: usize,
+    /// Their lengths: name, inline bytes, attributes.
     lengths: [u32; 3],
     /// A directory that is listed only if something below it is.
     is_passage: bool,
@@ -43,11 +45,27 @@ struct Pending {
 
 /// What becomes of a directory that was listed and is gone when it is entered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Vanished {
-    /// The base has it: a whiteout takes its place.
-    Whiteout,
-    /// Nobody has it.
-    Nothing,
+pub(super) struct Vanished {
+    /// How it was listed.
+    pub(super) was: Status,
+    /// Whether the base has it, so that a whiteout has taken its place.
+    pub(super) is_whiteout: bool,
+}
+
+/// The record that hides the base's record `base`: bare, but for the name that comes with it.
+fn whiteout(kind: Kind, base: u32) -> Record {
+    let meta = Meta { kind, mode: 0, uid: 0, gid: 0, nlink: 1, rdev: 0, size: 0, mtime: Timestamp::default() };
+    Record {
+        meta,
+        status: Status::Deleted,
+        flags: Flags::default(),
+        ctime: Timestamp::default(),
+        ino: 0,
+        birth: Birth { number: Number(0), record: 0 },
+        base: Some(base),
+        data_bytes: 0,
+        content: Content::None,
+    }
 }
 
 /// The children of one directory that will be listed, in order.
@@ -80,28 +98,16 @@ impl Group {
 
     /// Lists a whiteout for the base's record `base`, which `gone` describes.
     pub(super) fn push_whiteout(&mut self, name: &[u8], gone: &Meta, base: u32) {
-        let meta =
-            Meta { kind: gone.kind, mode: 0, uid: 0, gid: 0, nlink: 1, rdev: 0, size: 0, mtime: Timestamp::default() };
-        let record = Record {
-            meta,
-            status: Status::Deleted,
-            flags: Flags::default(),
-            ctime: Timestamp::default(),
-            ino: 0,
-            birth: Birth { number: Number(0), record: 0 },
-            base: Some(base),
-            data_bytes: 0,
-            content: Content::None,
-        };
-        self.push_record(record, Born::Here, [name, b"", b""]);
+        self.push_record(whiteout(gone.kind, base), Born::Here, [name, b"", b""]);
     }
 
     fn push_record(&mut self, record: Record, born: Born, parts: [&[u8]; 3]) -> Slot {
+        let start = self.arena.len();
         let lengths = parts.map(|part| {
             self.arena.extend_from_slice(part);
             u32::try_from(part.len()).expect("a record's bytes are bounded where they are read")
         });
-        self.pending.push(Pending { record, born, lengths, is_passage: false });
+        self.pending.push(Pending { record, born, start, lengths, is_passage: false });
         Slot(self.pending.len() - 1)
     }
 
@@ -138,13 +144,14 @@ impl Group {
     /// Takes back a listed directory that has vanished.
     pub(super) fn vanish(&mut self, slot: Slot) -> Vanished {
         let pending = &mut self.pending[slot.0];
+        let was = if pending.is_passage { Status::Unchanged } else { pending.record.status };
         pending.is_passage = pending.record.base.is_none();
-        if pending.is_passage {
-            return Vanished::Nothing;
+        if let Some(base) = pending.record.base {
+            pending.record = whiteout(pending.record.meta.kind, base);
+            pending.born = Born::Here;
+            pending.lengths = [pending.lengths[0], 0, 0];
         }
-        pending.record.status = Status::Deleted;
-        pending.record.content = Content::None;
-        Vanished::Whiteout
+        Vanished { was, is_whiteout: pending.record.base.is_some() }
     }
 
     /// Whether nothing will be listed.
@@ -155,16 +162,15 @@ impl Group {
     /// Writes the records, but for passages that lead nowhere.
     pub(super) fn write(self, number: Number, links: &mut Links, writer: &mut CatalogWriter) -> Result<Children> {
         let first = writer.next_record();
-        let mut at = 0;
-        for Pending { mut record, born, lengths, is_passage } in self.pending {
-            let mut part = |len: u32| {
-                at += len as usize;
-                &self.arena[at - len as usize..at]
-            };
-            let [name, inline, xattrs] = lengths.map(&mut part);
+        for Pending { mut record, born, start, lengths, is_passage } in self.pending {
             if is_passage {
                 continue;
             }
+            let mut at = start;
+            let [name, inline, xattrs] = lengths.map(|len| {
+                at += len as usize;
+                &self.arena[at - len as usize..at]
+            });
             let own = Birth { number, record: writer.next_record() };
             record.birth = match born {
                 Born::Here => own,

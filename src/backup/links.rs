@@ -21,6 +21,8 @@ pub(super) struct Links {
 }
 
 struct Group {
+    /// The stat of the first name.
+    stat: Stat,
     birth: Option<Birth>,
     version: Option<Named>,
 }
@@ -36,7 +38,14 @@ pub(super) enum Named {
 impl Links {
     /// The group of an inode that was met before.
     pub(super) fn find(&self, stat: &Stat) -> Option<LinkId> {
-        self.by_inode.get(&(stat.dev, stat.ino)).copied()
+        let id = *self.by_inode.get(&(stat.dev, stat.ino))?;
+        // A number that was freed and given to another inode meanwhile is no name of the first.
+        let first = &self.groups[id.0].stat;
+        let is_same = first.meta.kind == stat.meta.kind
+            && first.meta.size == stat.meta.size
+            && first.meta.mtime == stat.meta.mtime
+            && first.ctime == stat.ctime;
+        is_same.then_some(id)
     }
 
     /// Begins the group of an inode with the version that its first name has. A birth that it would adopt but that another inode has
@@ -44,7 +53,7 @@ impl Links {
     pub(super) fn begin(&mut self, stat: &Stat, birth: Option<Birth>) -> (LinkId, bool) {
         let id = LinkId(self.groups.len());
         let free = birth.filter(|birth| *self.claimed.entry(*birth).or_insert(id) == id);
-        self.groups.push(Group { birth: free, version: None });
+        self.groups.push(Group { stat: *stat, birth: free, version: None });
         self.by_inode.insert((stat.dev, stat.ino), id);
         (id, free.is_some() == birth.is_some())
     }

@@ -47,6 +47,12 @@ pub enum BackupError {
     /// The source cannot be walked.
     #[error(transparent)]
     Source(#[from] StartError),
+    /// The source was removed while it was backed up.
+    #[error("the source {} is gone", path.display())]
+    SourceGone {
+        /// The source.
+        path: PathBuf,
+    },
     /// Standard input cannot be read.
     #[error("cannot read standard input")]
     Stdin(#[source] std::io::Error),
@@ -93,6 +99,9 @@ pub enum BackupError {
         /// The number.
         number: crate::format::Number,
     },
+    /// The file that this writer has locked is not the store's lock file any more.
+    #[error("the writer lock was removed or replaced while the backup ran; nothing was committed")]
+    LockLost,
     /// The backup was told to stop.
     #[error("the backup was stopped; nothing was committed")]
     Cancelled,

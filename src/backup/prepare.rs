@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::thread::JoinHandle;
 
-use super::{Notice, Result};
+use super::{BackupError, Notice, Result};
 use crate::format::catalog::PackRef;
 use crate::format::layout;
 use crate::format::pack::PackId;
 use crate::index::{ChunkTable, Index, Location, PackOf};
-use crate::pack::Pack;
+use crate::pack::{Pack, Packed};
 use crate::repository::Store;
 use crate::storage::Storage;
 
@@ -64,8 +64,15 @@ pub(crate) fn prepare(store: &Store) -> Result<Prepared> {
         Ok((index, known)) => {
             let mut prepared =
                 Prepared { index: Some(index), listed, notices: Vec::new(), storage: store.storage().clone() };
-            prepared.mend(&known, existed)?;
-            Ok(prepared)
+            match prepared.mend(&known, existed) {
+                Ok(()) => Ok(prepared),
+                Err(BackupError::Index(error)) => {
+                    let listed = std::mem::take(&mut prepared.listed);
+                    drop(prepared);
+                    Prepared::rebuild(store.storage(), path, listed, &chain(&error))
+                }
+                Err(error) => Err(error),
+            }
         }
         Err(error) => Prepared::rebuild(store.storage(), path, listed, &chain(&error)),
     }
@@ -75,6 +82,13 @@ impl Prepared {
     /// The index.
     pub(crate) fn index(&self) -> &Index {
         self.index.as_ref().expect("it is away only while it is made anew")
+    }
+
+    /// Enters a pack that this session has written: further backups of the session may refer to it.
+    pub(crate) fn learn(&mut self, packed: &Packed, family: u32) -> Result<()> {
+        self.index().add(packed.pack, family, &packed.chunks)?;
+        self.listed.insert(packed.pack.id, packed.pack.file_len);
+        Ok(())
     }
 
     /// Sets a damaged index aside and fills a new one from the packs.

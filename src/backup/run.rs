@@ -255,7 +255,9 @@ impl Run<'_> {
         Ok(match decision.choice {
             Choice::Full { independent: true } => Ground { decision, previous: None, family: number.0 },
             Choice::Full { independent: false } => {
-                Ground { decision, previous: of_source().find_map(|point| usable(&point)), family }
+                // Of the same family, whatever was usable when: an independent series refers to nothing older.
+                let previous = of_source().filter(|point| point.family == family).find_map(|point| usable(&point));
+                Ground { decision, previous, family }
             }
             Choice::Differential { base } => {
                 let previous = of_source().filter(|point| point.series() == base).find_map(|point| usable(&point));

@@ -11,6 +11,7 @@ use super::run::{Done, Options, Run, Subject};
 use super::{BackupError, Notice, Progress, Result};
 use crate::catalog::CatalogError;
 use crate::format::layout;
+use crate::index::Index;
 use crate::repository::{SourceName, Store, WriterLock, lease};
 use crate::storage::Wait;
 
@@ -25,9 +26,18 @@ enum IndexState {
 /// The one writer of a store, for one backup or several.
 pub struct Session {
     pub(super) store: Store,
-    /// None in a dry run, which is no writer.
-    pub(super) lock: Option<WriterLock>,
     index: RefCell<IndexState>,
+    /// None in a dry run, which is no writer. Let go of last: while it is held nobody else opens the index.
+    pub(super) lock: Option<WriterLock>,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // A thread that still prepares the index must not outlive the lock.
+        if let IndexState::Preparing(thread) = std::mem::replace(self.index.get_mut(), IndexState::Unusable) {
+            let _ = thread.join();
+        }
+    }
 }
 
 impl Session {
@@ -40,13 +50,13 @@ impl Session {
         lock.remove_stale_temporaries(store)?;
         lease::sweep(store, &lock)?;
         let index = RefCell::new(IndexState::Preparing(prepare::begin(store)?));
-        Ok(Self { store: store.clone(), lock: Some(lock), index })
+        Ok(Self { store: store.clone(), index, lock: Some(lock) })
     }
 
     /// A session that only tries: it takes no writer lock and changes nothing; like every reader it takes a lease.
     #[must_use]
     pub fn dry(store: &Store) -> Self {
-        Self { store: store.clone(), lock: None, index: RefCell::new(IndexState::Unusable) }
+        Self { store: store.clone(), index: RefCell::new(IndexState::Unusable), lock: None }
     }
 
     /// The index, waited for if need be. Says once what was found when it was opened.
@@ -55,7 +65,14 @@ impl Session {
         if matches!(*state, IndexState::Preparing(_))
             && let IndexState::Preparing(thread) = std::mem::replace(&mut *state, IndexState::Unusable)
         {
-            *state = IndexState::Ready(Box::new(prepare::join(thread)?));
+            match prepare::join(thread) {
+                Ok(prepared) => *state = IndexState::Ready(Box::new(prepared)),
+                Err(error) => {
+                    // Said here, for some who ask go on without an answer.
+                    notify(Notice::Problem(prepare::chain(&error)));
+                    return Err(error);
+                }
+            }
         }
         let ready = RefMut::filter_map(state, |state| match state {
             IndexState::Ready(prepared) => Some(&mut **prepared),
@@ -66,6 +83,15 @@ impl Session {
             notify(notice);
         }
         Ok(prepared)
+    }
+
+    /// Lets go of an index that has failed, and sets it aside: the next backup makes it anew.
+    pub(super) fn give_up_index(&self, notify: &dyn Fn(Notice)) {
+        // sled holds its files until it is dropped.
+        *self.index.borrow_mut() = IndexState::Unusable;
+        if let Err(error) = Index::set_aside(&self.store.path().join(layout::INDEX)) {
+            notify(Notice::Problem(prepare::chain(&error)));
+        }
     }
 
     /// Backs up `subject` under `name`.

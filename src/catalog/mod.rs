@@ -33,6 +33,14 @@ pub enum CatalogError {
         /// What is wrong with it.
         source: FormatError,
     },
+    /// What was to be written could not be read again.
+    #[error("catalog {number} would be unreadable, so it was not written: {source}")]
+    Unwritable {
+        /// The backup.
+        number: Number,
+        /// What is wrong with it.
+        source: FormatError,
+    },
     /// The file is another catalog than its name, or a differential, says.
     #[error("catalog {number} is not the one that was meant: {what}")]
     Mismatch {

@@ -4,7 +4,7 @@ use super::{CatalogError, Result};
 use crate::format::catalog::{ADOPTED_ROWS, DIRECTORY_ROWS, EXTENT_ROWS, Foot, PackRef, Run, Section, Sections};
 use crate::format::file::{FileKind, Head};
 use crate::format::layout;
-use crate::format::record::{Birth, NewRecord, RecordBlockBuilder};
+use crate::format::record::{Birth, Limits, NewRecord, RecordBlock, RecordBlockBuilder};
 use crate::format::seal::{Frame, Sealer};
 use crate::format::table::{self, Adopted, Children, Extent, Row};
 use crate::format::{CatalogId, FormatError, Number, Point};
@@ -67,10 +67,11 @@ impl CatalogWriter {
         if born_by != self.number {
             self.adopted.push(Adopted { number: born_by.0, birth_record, record: number });
         }
-        self.block.push(new);
+        // Before the record, not after it: the last block must be known to be the last when it is checked.
         if self.block.is_full() {
-            self.close_block()?;
+            self.close_block(None)?;
         }
+        self.block.push(new);
         Ok(number)
     }
 
@@ -113,9 +114,7 @@ impl CatalogWriter {
     /// Where it cannot be written, or the number is taken: then another writer was here.
     pub fn finish(mut self, point: &Point, packs: Vec<PackRef>) -> Result<u64> {
         assert!(point.number == self.number && point.id == self.id, "a catalog is finished as it was begun");
-        if !self.block.is_empty() {
-            self.close_block()?;
-        }
+        self.close_block(Some(self.records))?;
         let rows = std::mem::take(&mut self.directories);
         if !rows.is_empty() {
             let run = self.seal_rows(&rows)?;
@@ -146,10 +145,24 @@ impl CatalogWriter {
         Ok(len)
     }
 
-    fn close_block(&mut self) -> Result<()> {
+    /// Seals the block at hand; `records` is the number of all where it is the last. What a reader would refuse is not written: better no
+    /// point than one that cannot be opened.
+    fn close_block(&mut self, records: Option<u32>) -> Result<()> {
         let rows = u32::try_from(self.block.len()).expect("a block is small");
+        let first = self.sections.records.rows();
         let mut raw = Vec::new();
-        self.block.encode(self.number, self.sections.records.rows(), &mut raw);
+        self.block.encode(self.number, first, &mut raw);
+        let waiting = |rows: usize| u32::try_from(rows).unwrap_or(u32::MAX);
+        let limits = Limits {
+            number: self.number,
+            records: records.unwrap_or(u32::MAX),
+            directories: self.sections.directories.rows() + waiting(self.directories.len()),
+            extents: self.sections.extents.rows() + waiting(self.extents.len()),
+            packs: u32::MAX,
+            based: true,
+        };
+        RecordBlock::decode(&raw, first, &limits)
+            .map_err(|source| CatalogError::Unwritable { number: self.number, source })?;
         let frame = self.seal(&raw)?;
         add(&mut self.sections.records, Run { rows, frame }, self.number)
     }

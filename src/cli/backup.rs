@@ -1,11 +1,13 @@
 //! `dbakfs backup`.
 
 use std::ffi::OsString;
+use std::hash::BuildHasher;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use dbakfs::backup::{Choice, Done, Mode, Notice, Options, Outcome, Progress, Session, Subject};
 use dbakfs::format::record::is_name;
@@ -21,7 +23,7 @@ use super::{Exit, Failure, Global, Result, output, points, progress, signals, st
 /// Back up directories, each as a point in time of its own
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
-Without a mode it is --auto: a full where there is none to build on, else a differential. Where nothing has changed since the newest
+Without a mode it is --auto: a full where there is none to build on, else a differential. Where nothing has changed since the newest \
 point of the name no new point is made (but with --force, or for --full --independent), and the exit code is 0.
 
 Examples:
@@ -115,8 +117,10 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<Exit> {
     } else {
         store::open_or_make(global)?
     };
-    let wait = if args.wait { Wait::Forever } else { Wait::Never };
-    let session = if args.dry_run { Session::dry(&store) } else { Session::begin(&store, wait)? };
+    let session = match args.dry_run {
+        true => Session::dry(&store),
+        false => waiting(args.wait, &cancel, || Session::begin(&store, Wait::Never).map_err(Failure::from))?,
+    };
     let options = Options {
         mode: mode(&args),
         force: args.force,
@@ -175,12 +179,38 @@ fn one(
         session.back_up(name, subject, options, &counters, &notify, cancel)
     })?;
     let seconds = begun.elapsed().as_secs_f64();
-    if global.json {
-        output::json(&as_json(name, &done, seconds))?;
+    let printed = if global.json {
+        output::json(&as_json(name, &done, options, seconds))
     } else {
-        output::line(&summary(name, &done, options, seconds))?;
+        output::line(&summary(name, &done, options, seconds))
+    };
+    if let Err(failure) = printed {
+        // The point stands; a script must not take it for a failed backup.
+        output::complain(&format!("warning: {failure}; the backup itself is done"));
     }
     Ok(if done.counts.unread > 0 { Exit::Incomplete } else { Exit::Done })
+}
+
+/// Tries until no other writer is busy, if that is to be waited for. Whoever waits can be told to stop.
+pub(crate) fn waiting<T>(wait: bool, cancel: &AtomicBool, attempt: impl Fn() -> Result<T>) -> Result<T> {
+    let mut is_said = false;
+    loop {
+        match attempt() {
+            Err(busy) if busy.exit == Exit::Busy && wait => {
+                if !std::mem::replace(&mut is_said, true) {
+                    output::complain(&format!("note: waiting: {busy}"));
+                }
+                if cancel.load(Ordering::Relaxed) {
+                    return Err(Failure::new(
+                        Exit::Failed,
+                        "stopped while waiting for another writer; nothing was done",
+                    ));
+                }
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            answer => return answer,
+        }
+    }
 }
 
 fn mode(args: &Args) -> Mode {
@@ -215,6 +245,10 @@ fn jobs(args: &Args) -> Result<Vec<Job>> {
         let canonical = path.canonicalize().map_err(|error| {
             Failure::new(Exit::Failed, format!("cannot open the source {}: {error}", path.display()))
         })?;
+        if !canonical.is_dir() && !canonical.is_file() {
+            let message = format!("the source {} is neither a directory nor a regular file", path.display());
+            return Err(Failure::new(Exit::Failed, message));
+        }
         let name = match &given {
             Some(name) => name.clone(),
             None => default_name(path, &canonical).map_err(usage)?,
@@ -262,12 +296,15 @@ fn host() -> String {
     name.nodename().to_string_lossy().into_owned()
 }
 
-/// A store that a dry run looks into where there is none yet.
+/// A store that a dry run looks into where there is none yet: in a directory of our own that goes with the value.
 struct Scratch(PathBuf);
 
 impl Scratch {
     fn new() -> Result<Self> {
-        let path = std::env::temp_dir().join(format!("dbakfs-dry-run-{}", std::process::id()));
+        let unique = std::hash::RandomState::new().hash_one(std::process::id());
+        let path = std::env::temp_dir().join(format!("dbakfs-dry-run-{unique:016x}"));
+        // Fails where something is there already: what is removed in the end is what was made here.
+        std::fs::DirBuilder::new().mode(0o700).create(&path)?;
         Ok(Self(path))
     }
 }
@@ -296,6 +333,9 @@ fn say(bar: &ProgressBar, notice: &Notice) {
         Notice::IndexRebuilt { reason, packs } => {
             format!("note: the index was rebuilt from {packs} packs: {reason}")
         }
+        Notice::IndexMended { added, dropped: 0 } => {
+            format!("note: {added} packs of a backup that was broken off are taken over")
+        }
         Notice::IndexMended { added, dropped } => {
             format!("note: the index was set right: {added} packs entered, {dropped} dropped")
         }
@@ -312,6 +352,7 @@ fn say(bar: &ProgressBar, notice: &Notice) {
 fn summary(name: &SourceName, done: &Done, options: &Options, seconds: f64) -> String {
     let counts = &done.counts;
     let tags = options.tags.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let size = format!("{} files, {}", HumanCount(counts.files), HumanBytes(counts.bytes));
     let changes = format!(
         "{} new, {} updated, {} deleted",
         HumanCount(counts.new),
@@ -319,16 +360,19 @@ fn summary(name: &SourceName, done: &Done, options: &Options, seconds: f64) -> S
         HumanCount(counts.deleted)
     );
     let mut text = match &done.outcome {
-        Outcome::Made(made) => format!(
-            "{}: {} {}, {}, of {} files, {}; stored {} in {seconds:.1} s",
-            points::name(&made.point),
-            points::kind(&made.point),
-            made.point.number,
-            changes,
-            HumanCount(counts.files),
-            HumanBytes(counts.bytes),
-            HumanBytes(counts.stored_bytes + made.catalog_bytes),
-        ),
+        Outcome::Made(made) => {
+            let point = points::name(&made.point);
+            let stored = HumanBytes(counts.stored_bytes + made.catalog_bytes);
+            let number = made.point.number;
+            if made.point.is_full() {
+                format!("{point}: full {number}: {size}; stored {stored} in {seconds:.1} s")
+            } else {
+                let base = made.point.series();
+                format!(
+                    "{point}: differential {number} on full {base}: {changes}; {size}; stored {stored} in {seconds:.1} s"
+                )
+            }
+        }
         Outcome::Unchanged(newest) => format!("{name}: nothing changed since {}; no new point", points::name(newest)),
         Outcome::Tried { has_changed } => {
             let kind = match done.decision.choice {
@@ -337,11 +381,7 @@ fn summary(name: &SourceName, done: &Done, options: &Options, seconds: f64) -> S
             };
             let made =
                 if *has_changed || options.force { "would make" } else { "nothing changed; with --force would make" };
-            format!(
-                "{name}: {made} {kind} ({}): {changes}, of {} files",
-                done.decision.reason,
-                HumanCount(counts.files)
-            )
+            format!("{name}: {made} {kind} ({}): {changes}; {size}", done.decision.reason)
         }
     };
     if !tags.is_empty() && !matches!(done.outcome, Outcome::Tried { .. }) {
@@ -353,7 +393,7 @@ fn summary(name: &SourceName, done: &Done, options: &Options, seconds: f64) -> S
     text
 }
 
-fn as_json(name: &SourceName, done: &Done, seconds: f64) -> serde_json::Value {
+fn as_json(name: &SourceName, done: &Done, options: &Options, seconds: f64) -> serde_json::Value {
     let counts = serde_json::to_value(done.counts).unwrap_or_default();
     let kind = match done.decision.choice {
         Choice::Full { .. } => "full",
@@ -364,6 +404,7 @@ fn as_json(name: &SourceName, done: &Done, seconds: f64) -> serde_json::Value {
         "type": kind,
         "reason": done.decision.reason.to_string(),
         "counts": counts,
+        "tags": options.tags.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "seconds": seconds,
     });
     let more = match &done.outcome {

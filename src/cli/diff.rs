@@ -13,7 +13,7 @@ use super::{Exit, Failure, Global, Result, output, points, store};
 /// Show what differs between two points
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
-One line for each entry: + is new in B, - is gone in B, M has other data, U has only other metadata, ? could not be read at one of the
+One line for each entry: + is new in B, - is gone in B, M has other data, U has only other metadata, ? could not be read at one of the \
 points. Directories end with /. What stands below a new or deleted directory is listed, too.
 
 Example:

@@ -70,6 +70,12 @@ pub(crate) struct Failure {
     hint: Option<String>,
 }
 
+impl Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
 /// The result of a command.
 pub(crate) type Result<T> = std::result::Result<T, Failure>;
 

@@ -17,7 +17,7 @@ pub(crate) fn run(global: &Global, Args {}: &Args) -> Result<Exit> {
     if global.json {
         output::json(&json!({ "store": path.display().to_string() }))?;
     } else {
-        output::line(&format!("made the store {}", path.display()))?;
+        output::line(&format!("made the store {}", output::path(&path)))?;
     }
     Ok(Exit::Done)
 }

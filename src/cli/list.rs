@@ -8,7 +8,7 @@ use super::{Exit, Failure, Global, Result, output, points, store};
 /// List the points in time
 #[derive(Debug, clap::Args)]
 #[command(
-    after_long_help = "Example:\n  dbakfs list www\n\nSIZE is what the files hold; STORED is what the backup added to the store."
+    after_long_help = "Example:\n  dbakfs list www\n\nTIME is UTC; two backups of a name within one second get seconds of their own. SERIES a.b is the b-th point of the series of full a; BASE is the full that a differential stands on. SIZE is what the files hold, STORED what the backup added to the store. (incomplete): some files could not be read."
 )]
 pub(crate) struct Args {
     /// Only those of this name

@@ -16,7 +16,7 @@ use super::{Exit, Failure, Global, Result, output, points, store};
 /// List a directory at a point in time, with what became of each entry since the base
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
-The first column says what the differential says of an entry: unchanged, updated, new, deleted or unread (it could not be read, and
+The first column says what the differential says of an entry: unchanged, updated, new, deleted or unread (it could not be read, and \
 is what the newest backup before had). A full has no base; there it is -.
 
 POINT is NAME/TIME, NAME/TAG, NAME/latest or a number from `dbakfs list`.

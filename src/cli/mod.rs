@@ -22,7 +22,7 @@ mod verify;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub(crate) use exit::{Exit, Failure, Result};
 
@@ -35,6 +35,8 @@ Exit codes:
   4   damage was found
   10  there is no store
   11  another writer is busy";
+
+const COMMON: &str = "Options of every command";
 
 /// Differential backups that you can see: every point in time is a plain read-only directory.
 #[derive(Debug, Parser)]
@@ -49,14 +51,14 @@ struct Cli {
 /// Options of every command.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Global {
-    /// The store [default: dbakfs/store in the user's data directory]
-    #[arg(long, value_name = "DIR", env = "DBAKFS_STORE", global = true)]
+    /// The store [default: ~/.local/share/dbakfs/store, or dbakfs/store in XDG_DATA_HOME]
+    #[arg(long, value_name = "DIR", env = "DBAKFS_STORE", global = true, help_heading = COMMON)]
     store: Option<PathBuf>,
     /// Print results as JSON, one object a line
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = COMMON)]
     json: bool,
-    /// Show no progress
-    #[arg(short, long, global = true)]
+    /// Show no progress; results and warnings are still shown
+    #[arg(short, long, global = true, help_heading = COMMON)]
     quiet: bool,
 }
 
@@ -67,6 +69,7 @@ enum Command {
     List(list::Args),
     Ls(ls::Args),
     Mount(mount::Args),
+    #[command(alias = "unmount")]
     Umount(mount::UmountArgs),
     Restore(restore::Args),
     Verify(verify::Args),
@@ -74,9 +77,18 @@ enum Command {
     RebuildIndex(rebuild_index::Args),
 }
 
+/// The command line, with the exit codes in the long help of each command.
+fn command() -> clap::Command {
+    Cli::command().mut_subcommands(|command| {
+        let examples = command.get_after_long_help().map(ToString::to_string);
+        command
+            .after_long_help(examples.map_or_else(|| EXIT_CODES.to_owned(), |text| format!("{text}\n\n{EXIT_CODES}")))
+    })
+}
+
 /// Runs the command line of this process.
 pub(crate) fn run() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => {
             // clap prints help to standard output and complaints to standard error.

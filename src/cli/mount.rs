@@ -1,6 +1,8 @@
 //! `dbakfs mount` and `dbakfs umount`.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -21,7 +23,7 @@ const READY: &str = "ready";
 /// Show every point in time as a read-only directory
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
-The command returns when the mount answers; a process of its own serves it until `dbakfs umount`, SIGTERM or SIGINT. SIGUSR1 makes it
+The command returns when the mount answers; a process of its own serves it until `dbakfs umount`, SIGTERM or SIGINT. SIGUSR1 makes it \
 write its counts of messages to its log.
 
   MNT/NAME/2026-11-20T10-05-00Z/   a point in time
@@ -82,7 +84,14 @@ fn start(global: &Global, args: &Args) -> Result<Exit> {
     let absolute = |path: &Path| std::path::absolute(path).map_err(Failure::from);
     let log = match &args.log {
         Some(log) => Some(absolute(log)?),
-        None => default_log(),
+        // Where even the default place cannot be written, the mount goes without.
+        None => default_log().filter(|log| match open_log(Some(log)) {
+            Ok(_) => true,
+            Err(failure) => {
+                output::complain(&format!("warning: {failure}"));
+                false
+            }
+        }),
     };
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("--store").arg(absolute(&store::chosen(global)?)?).arg("mount").arg("--serve");
@@ -98,6 +107,11 @@ fn start(global: &Global, args: &Args) -> Result<Exit> {
         BufReader::new(stdout).read_line(&mut said)?;
     }
     if said.trim_end() == READY {
+        if global.json {
+            let text = |path: &Path| dbakfs::format::point::bytes_as_text::encode(path.as_os_str().as_bytes());
+            let (mnt, store) = (absolute(&args.mountpoint)?, absolute(&store::chosen(global)?)?);
+            output::json(&serde_json::json!({ "mountpoint": text(&mnt), "store": text(&store) }))?;
+        }
         return Ok(Exit::Done);
     }
     // It has said on standard error what is wrong.
@@ -108,7 +122,10 @@ fn start(global: &Global, args: &Args) -> Result<Exit> {
 fn default_log() -> Option<PathBuf> {
     let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let state = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")))?;
-    Some(state.join("dbakfs/mount.log"))
+    let directory = state.join("dbakfs");
+    // If it cannot be made, opening the log says so.
+    let _ = std::fs::create_dir_all(&directory);
+    Some(directory.join("mount.log"))
 }
 
 /// Serves until the mount ends.
@@ -126,17 +143,19 @@ fn serve(global: &Global, args: &Args) -> Result<Exit> {
         threads: args.threads.into(),
         name: store_path.to_string_lossy().into_owned(),
     };
+    // Before the mount, for it may fail.
+    let log = if args.serve { open_log(args.log.as_deref())? } else { None };
     // Before the mount, so that a signal that comes right after it is not lost.
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1])?;
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_max_level(tracing::Level::WARN).init();
     let mounted = Arc::new(dbakfs_mount::mount(Arc::clone(&view), &args.mountpoint, &options)?);
     if args.serve {
-        detach(args.log.as_deref())?;
+        detach(log.as_ref())?;
     }
     let ended = AtomicBool::new(false);
     let handle = signals.handle();
     std::thread::scope(|scope| {
-        scope.spawn(|| {
+        let refreshing = scope.spawn(|| {
             let mut refresher = Refresher::new(&view);
             while !ended.load(Ordering::Relaxed) {
                 refresher.look();
@@ -155,6 +174,7 @@ fn serve(global: &Global, args: &Args) -> Result<Exit> {
         });
         mounted.wait();
         ended.store(true, Ordering::Relaxed);
+        refreshing.thread().unpark();
         handle.close();
     });
     if args.stats {
@@ -163,28 +183,31 @@ fn serve(global: &Global, args: &Args) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
+/// Opens the log. Nobody but this user reads it: it names files.
+fn open_log(path: Option<&Path>) -> Result<Option<std::fs::File>> {
+    let Some(path) = path else { return Ok(None) };
+    let wrong =
+        |error: std::io::Error| Failure::new(Exit::Failed, format!("cannot log to {}: {error}", path.display()));
+    let mut options = std::fs::File::options();
+    // A pipe that nobody reads must not keep the mount waiting.
+    options.create(true).append(true).mode(0o600).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+    let log = options.open(path).map_err(wrong)?;
+    let kind = log.metadata().map_err(wrong)?.file_type();
+    if !kind.is_file() && !kind.is_char_device() {
+        return Err(Failure::new(Exit::Failed, format!("cannot log to {}: it is no regular file", path.display())));
+    }
+    Ok(Some(log))
+}
+
 /// Tells the waiting process that the mount answers, and lets go of its terminal.
-fn detach(log: Option<&Path>) -> Result<()> {
+fn detach(log: Option<&std::fs::File>) -> Result<()> {
     // Fails only for the leader of a group, which a started process is not.
     let _ = rustix::process::setsid();
     std::env::set_current_dir("/")?;
     let null = std::fs::File::options().read(true).write(true).open("/dev/null")?;
-    let log = log.and_then(|path| {
-        if let Some(directory) = path.parent() {
-            let _ = std::fs::create_dir_all(directory);
-        }
-        match std::fs::File::options().create(true).append(true).open(path) {
-            Ok(file) => Some(file),
-            Err(error) => {
-                output::complain(&format!("warning: cannot log to {}: {error}", path.display()));
-                None
-            }
-        }
-    });
     output::line(READY)?;
-    let stderr = log.as_ref().unwrap_or(&null);
     rustix::stdio::dup2_stdout(&null).map_err(std::io::Error::from)?;
-    rustix::stdio::dup2_stderr(stderr).map_err(std::io::Error::from)?;
+    rustix::stdio::dup2_stderr(log.unwrap_or(&null)).map_err(std::io::Error::from)?;
     Ok(())
 }
 

@@ -43,6 +43,11 @@ pub(crate) fn complain(text: &str) {
     let _ = io::stderr().write_all(safe.as_bytes());
 }
 
+/// A path for a person.
+pub(crate) fn path(path: &std::path::Path) -> String {
+    printable(std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()))
+}
+
 /// A name or path for a person: control characters and bytes that are not UTF-8 escaped.
 pub(crate) fn printable(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());

@@ -4,7 +4,7 @@ use dbakfs::backup::{self, Notice};
 use dbakfs::storage::Wait;
 use serde_json::json;
 
-use super::{Exit, Global, Result, output, store};
+use super::{Exit, Global, Result, output, signals, store};
 
 /// Make the index anew from the packs
 #[derive(Debug, clap::Args)]
@@ -21,14 +21,15 @@ pub(crate) struct Args {
 
 pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
     let store = store::open(global)?;
-    let wait = if args.wait { Wait::Forever } else { Wait::Never };
+    let cancel = signals::stop_flag()?;
     let damaged = std::cell::Cell::new(false);
-    let packs = backup::rebuild_index(&store, wait, &|notice| {
+    let say = |notice| {
         if let Notice::Problem(text) = notice {
             damaged.set(true);
             output::complain(&format!("warning: {text}"));
         }
-    })?;
+    };
+    let packs = super::backup::waiting(args.wait, &cancel, || Ok(backup::rebuild_index(&store, Wait::Never, &say)?))?;
     if global.json {
         output::json(&json!({ "packs": packs }))?;
     } else {

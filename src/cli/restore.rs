@@ -15,11 +15,11 @@ use super::{Exit, Failure, Global, Result, output, points, progress, signals, st
 /// Write a point in time, or a part of it, into a directory
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
-The contents of the point (or of the directory at PATH) go into DEST, which is made if absent; a single file goes into DEST under its
-name. What DEST has besides stays, but with --delete. Everything comes back: holes, hard links, owners, modes, times, attributes,
+The contents of the point (or of the directory at PATH) go into DEST, which is made if absent; a single file goes into DEST under its \
+name. What DEST has besides stays, but with --delete. Everything comes back: holes, hard links, owners, modes, times, attributes, \
 ACLs, pipes, sockets and devices. What a user other than root may not set is counted and said.
 
-POINT is NAME/TIME, NAME/TAG, NAME/latest or a number from `dbakfs list`. A TIME that is no point's own means the newest point not
+POINT is NAME/TIME, NAME/TAG, NAME/latest or a number from `dbakfs list`. A TIME that is no point's own means the newest point not \
 after it, in local time unless a zone is given; the chosen point is printed.
 
 Examples:
@@ -69,7 +69,7 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
         output::line(&format!(
             "restored {} into {}: {} entries, {} written, {} already right{removed}",
             points::name(point),
-            args.dest.display(),
+            output::path(&args.dest),
             HumanCount(report.entries),
             HumanBytes(report.written_bytes),
             HumanCount(report.kept),

@@ -13,7 +13,7 @@ use super::{Exit, Failure, Global, Result, output, points, progress, store};
 /// Check the store, and say which points and files damage touches
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
-Without --data the structure is checked: every catalog wholly, and the tables of every pack. With it every byte is read and every
+Without --data the structure is checked: every catalog wholly, and the tables of every pack. With it every byte is read and every \
 chunk compared with its hash. Damage ends it with exit code 4; what is whole and what is not is printed.
 
 Example:

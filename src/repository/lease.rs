@@ -52,14 +52,18 @@ impl Lease {
     pub fn take(store: &Store) -> Result<Self, RepositoryError> {
         let lock = match lock_new_file(store.storage()) {
             Ok(lock) => lock,
-            Err(reason) if reason.is_read_only() => {
+            Err(reason) if reason.is_read_only() || reason.is_full() => {
                 return Ok(Self::None { reason, generation: readable_generation(store)? });
             }
             Err(error) => return Err(error.into()),
         };
         // From here on the file is removed if anything fails. It is empty, which states generation 0.
         let mut held = HeldLease { storage: store.storage().clone(), lock, generation: 0 };
-        held.state(readable_generation(store)?)?;
+        match held.state(readable_generation(store)?) {
+            // An empty lease keeps everything: on a full disk, of all places, one must be able to restore.
+            Err(error) if error.is_full() => {}
+            answer => answer?,
+        }
         Ok(Self::Held(held))
     }
 

@@ -8,7 +8,7 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, Mode, fgetxattr, mkdirat, unlinkat};
+use rustix::fs::{AtFlags, Mode, mkdirat, unlinkat};
 use rustix::io::Errno;
 
 use super::engine::{Engine, Here};
@@ -43,16 +43,10 @@ pub(super) struct Level {
     is_fresh: bool,
     /// Owner and group that it was made with.
     made_with: (u32, u32),
-    has_default_acl: bool,
+    may_inherit_acl: bool,
     keeps: Option<KeptBecause>,
     /// Whether its record says nothing true of its metadata.
     is_unknown: bool,
-}
-
-/// Whether what is made in `dir` inherits an ACL.
-pub(super) fn has_default_acl(dir: &OwnedFd) -> bool {
-    // Too small for any: only whether there is one matters.
-    matches!(fgetxattr(dir, DEFAULT_ACL, &mut [0; 1][..]), Ok(_) | Err(Errno::RANGE))
 }
 
 /// Why nothing may be removed below a directory with this record.
@@ -123,7 +117,8 @@ impl Engine<'_> {
             is_listed: false,
             is_fresh: made.is_some(),
             made_with: made.map_or((0, 0), |stat| (stat.meta.uid, stat.meta.gid)),
-            has_default_acl: made.is_none() && has_default_acl(&fd),
+            // In a directory that others may have, a default ACL may come at any moment: each new entry is looked at.
+            may_inherit_acl: made.is_none(),
             keeps: own.or(keeps),
             is_unknown: record.status == Status::Unread && record.flags.has(Flags::LEFT_OUT),
         });
@@ -138,7 +133,7 @@ impl Engine<'_> {
             place: Arc::clone(&level.place),
             dev: self.trail.dev().unwrap_or(0),
             is_fresh: level.is_fresh,
-            has_default_acl: level.has_default_acl,
+            may_inherit_acl: level.may_inherit_acl,
             keeps: level.keeps,
             owner: Cell::new(None),
         })
@@ -296,10 +291,12 @@ impl Engine<'_> {
         } else {
             mkdirat(&*here.fd, name, Mode::RWXU).during("make")?;
         }
-        let is_fresh = existing.is_none();
         let fd = Arc::new(open_directory(here.fd.as_fd(), name).during("open")?);
         let stat = stat_of(&fd).during("look at")?;
-        prepare(&fd, is_fresh, here.has_default_acl)?;
+        // What was just made is ours and closed to others; something else has been put in its place by somebody else.
+        let is_ours = stat.meta.uid == rustix::process::geteuid().as_raw() && stat.meta.mode & 0o077 == 0;
+        let is_fresh = existing.is_none() && is_ours;
+        prepare(&fd, is_fresh, here.may_inherit_acl)?;
         let place = Place::below(&here.place, name);
         self.push(node, children, place, FileId::of(&stat), fd, is_fresh.then_some(&stat), keeps);
         Ok(())

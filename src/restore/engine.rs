@@ -52,8 +52,8 @@ pub(super) struct Here {
     pub(super) dev: u64,
     /// Whether it was made by this restore, so that no name in it needs a look.
     pub(super) is_fresh: bool,
-    /// Whether what is made in it inherits an ACL.
-    pub(super) has_default_acl: bool,
+    /// Whether what is made in it may inherit an ACL.
+    pub(super) may_inherit_acl: bool,
     /// Why nothing is to be removed in it.
     pub(super) keeps: Option<KeptBecause>,
     /// Owner and group that a new file gets here, once known.
@@ -101,7 +101,7 @@ impl<'a> Engine<'a> {
         } else {
             self.trail.push(Arc::clone(&place), id, Arc::clone(&fd));
             let here = Here {
-                has_default_acl: super::directory::has_default_acl(&fd),
+                may_inherit_acl: !is_fresh,
                 fd: Arc::clone(&fd),
                 place,
                 dev: id.dev,

@@ -17,7 +17,7 @@ use super::meta::{self, Handle, Present, Wanted, look_at};
 use super::trail::open_below;
 use super::{Notice, RestoreError};
 use crate::format::record::{Content, Flags, Status};
-use crate::format::{Kind, Stat};
+use crate::format::{Kind, Meta, Stat};
 use crate::overlay::Node;
 use crate::source::FileId;
 use crate::source::stat::stat_of;
@@ -131,6 +131,9 @@ impl Engine<'_> {
         if (now.kind, now.size, now.rdev) != (then.kind, then.size, then.rdev) || now.nlink > then.nlink.max(1) {
             return Ok(false);
         }
+        if !may_be_kept(now, then) {
+            return Ok(false);
+        }
         let same = self.same_content(here, node, name, stat)?;
         let handle = match &same {
             Same::No => return Ok(false),
@@ -231,4 +234,14 @@ fn temporary_name() -> Vec<u8> {
     let mut random = [0; 8];
     crate::random::fill(&mut random);
     format!(".dbakfs-{:016x}", u64::from_le_bytes(random)).into_bytes()
+}
+
+/// Whether an existing inode may become the restored one. Where root restores it must have the owner already and let nobody write who may not in
+/// the end: somebody else may hold it open, or mapped, and would go on writing to it when it is root's, or set-user-id.
+fn may_be_kept(now: &Meta, then: &Meta) -> bool {
+    const OTHERS_WRITE: u32 = 0o022;
+    let is_group_same = now.gid == then.gid || now.mode & 0o020 == 0;
+    !rustix::process::geteuid().is_root()
+        || now.kind == Kind::Symlink
+        || now.uid == then.uid && is_group_same && now.mode & OTHERS_WRITE & !then.mode == 0
 }

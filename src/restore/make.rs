@@ -75,7 +75,7 @@ impl Engine<'_> {
             // Somebody else has replaced it already.
             return Err(Fault::System("make", Errno::EXIST));
         }
-        let present = Present::fresh((stat.meta.uid, stat.meta.gid), here.has_default_acl);
+        let present = Present::fresh((stat.meta.uid, stat.meta.gid), here.may_inherit_acl);
         let wanted = Wanted { meta, xattrs: node.entry.xattrs() };
         let missing = meta::put_right(Handle::Named(here.fd.as_fd(), at), wanted, present)?;
         self.account(missing, || here.path_of(node.entry.name()));
@@ -119,7 +119,7 @@ impl Engine<'_> {
             let stored = self.stored(node);
             content::write(stored, file.as_fd(), &mut self.buffer, self.progress)?
         };
-        let present = Present::fresh(owner, here.has_default_acl);
+        let present = Present::fresh(owner, here.may_inherit_acl);
         let wanted = Wanted { meta, xattrs: node.entry.xattrs() };
         let missing = meta::put_right(Handle::Open(file.as_fd()), wanted, present)?;
         self.account(missing, || here.path_of(node.entry.name()));

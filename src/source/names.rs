@@ -13,6 +13,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use rustix::fs::{FileType, RawDir};
 use rustix::io::Errno;
 
+use crate::format::record::MAX_NAME_BYTES;
+
 /// Memory that stays allocated for the next directory, in bytes; what a huge directory needed beyond it is given back.
 const KEPT_BYTES: usize = 1 << 20;
 
@@ -22,6 +24,7 @@ pub(super) struct Names {
     /// The names, each followed by a NUL.
     bytes: Vec<u8>,
     index: Vec<Name>,
+    too_long: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -92,6 +95,11 @@ impl Names {
     }
 
     /// Whether `name` is among the names.
+    /// How many names there were that no directory of Linux's own may hold, and that nobody could restore: some foreign file systems have them.
+    pub(super) const fn too_long(&self) -> usize {
+        self.too_long
+    }
+
     pub(super) fn contains(&self, name: &[u8]) -> bool {
         let sought = prefix(name);
         self.index
@@ -102,20 +110,23 @@ impl Names {
     fn clear(&mut self) {
         self.bytes.clear();
         self.bytes.shrink_to(KEPT_BYTES);
+        self.too_long = 0;
         self.index.clear();
         self.index.shrink_to(KEPT_BYTES / size_of::<Name>());
     }
 
     fn push(&mut self, name: &CStr, is_dir: Option<bool>) {
         let bytes = name.to_bytes();
-        // No Linux file system has longer names: the kernel's own limit is 255 bytes, some network servers' a few more.
-        let Ok(len) = u16::try_from(bytes.len()) else { return };
+        let Some(len) = u16::try_from(bytes.len()).ok().filter(|len| usize::from(*len) <= MAX_NAME_BYTES) else {
+            self.too_long += 1;
+            return;
+        };
         self.index.push(Name { prefix: prefix(bytes), start: self.bytes.len(), len, is_dir });
         self.bytes.extend_from_slice(name.to_bytes_with_nul());
     }
 
     fn sort(&mut self) {
-        let Self { bytes, index } = self;
+        let Self { bytes, index, .. } = self;
         let of = |name: &Name| &bytes[name.start..name.start + usize::from(name.len)];
         index.sort_unstable_by(|a, b| match a.prefix.cmp(&b.prefix) {
             Ordering::Equal => of(a).cmp(of(b)),

@@ -23,6 +23,9 @@ pub type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
 /// Bytes that the kernel allows a value, and a list of names (`XATTR_SIZE_MAX`, `XATTR_LIST_MAX`).
 const MAX_BYTES: usize = 64 << 10;
 
+/// All attributes of one entry together, at most; more are an error (`E2BIG`), as a catalog holds them in one record.
+const MAX_TOTAL_BYTES: usize = 4 << 20;
+
 /// Bytes that most lists and values fit into.
 const USUAL_BYTES: usize = 1 << 10;
 
@@ -129,10 +132,16 @@ fn read_all(
 
 fn values(names: &[u8], get: impl Fn(&CStr, &mut [u8]) -> Result<usize, Errno>) -> Result<Xattrs, Errno> {
     let mut xattrs = Xattrs::new();
+    let mut total_bytes = 0;
     for name in names.split_inclusive(|byte| *byte == 0) {
         let Ok(name) = CStr::from_bytes_with_nul(name) else { continue };
         if is_kept(name.to_bytes()) {
-            xattrs.push((name.to_bytes().to_vec(), fetch(|buffer| get(name, buffer))?));
+            let value = fetch(|buffer| get(name, buffer))?;
+            total_bytes += name.count_bytes() + value.len();
+            if total_bytes > MAX_TOTAL_BYTES {
+                return Err(Errno::TOOBIG);
+            }
+            xattrs.push((name.to_bytes().to_vec(), value));
         }
     }
     xattrs.sort_unstable();

@@ -92,22 +92,23 @@ impl View {
     fn version(&self, birth: Birth) -> Result<(Arc<Catalog>, catalog::Entry)> {
         let found = self.moved.lock().unwrap_or_else(PoisonError::into_inner).get(&birth).copied();
         let (number, record) = found.unwrap_or((birth.number, birth.record));
-        match self.reader.catalog(number) {
-            Ok(catalog) => {
-                let entry = catalog.entry(record).map_err(|error| log(&error))?;
-                Ok((catalog, entry))
+        let read = self.reader.catalog(number).and_then(|catalog| Ok((catalog.entry(record)?, catalog)));
+        match read {
+            Ok((entry, catalog)) => Ok((catalog, entry)),
+            Err(error) => {
+                // Whatever is wrong with that catalog: one that adopted the version has it, too.
+                let is_gone = matches!(&error, CatalogError::Storage(error) if error.is_not_found());
+                self.adopted(birth, number).map_err(|other| if is_gone { other } else { log(&error) })
             }
-            Err(CatalogError::Storage(error)) if error.is_not_found() && found.is_none() => self.adopted(birth),
-            Err(error) => Err(log(&error)),
         }
     }
 
-    fn adopted(&self, birth: Birth) -> Result<(Arc<Catalog>, catalog::Entry)> {
-        for number in self.shelf().numbers() {
+    fn adopted(&self, birth: Birth, unreadable: Number) -> Result<(Arc<Catalog>, catalog::Entry)> {
+        for number in self.shelf().numbers().filter(|number| *number != unreadable) {
             // One damaged catalog must not hide what another holds.
             let Ok(catalog) = self.reader.catalog(number) else { continue };
             let Ok(Some(record)) = catalog.adopted(birth) else { continue };
-            let entry = catalog.entry(record).map_err(|error| log(&error))?;
+            let Ok(entry) = catalog.entry(record) else { continue };
             self.moved.lock().unwrap_or_else(PoisonError::into_inner).put(birth, (number, record));
             return Ok((catalog, entry));
         }

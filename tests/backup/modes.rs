@@ -153,7 +153,7 @@ fn a_dry_run_makes_no_default_store() {
 fn results_go_to_stdout_and_the_rest_to_stderr() {
     let place = Place::with_store();
     fs::write(place.src().join("a"), noise(1, 100_000)).unwrap();
-    let ran = place.run(["backup", "src"]).exits(0).prints("src/").prints("full 1, 2 new").prints("of 1 files");
+    let ran = place.run(["backup", "src"]).exits(0).prints("src/").prints(": full 1: 1 files, 97.66 KiB");
     // No terminal, no progress.
     assert_eq!((ran.stdout.lines().count(), ran.stderr.as_str()), (1, ""));
     fs::write(place.src().join("a"), noise(2, 100_000)).unwrap();

@@ -47,19 +47,36 @@ fn a_second_writer_is_refused_at_once_and_waits_when_told_to() {
     place.backup(&["--dry-run"]);
 
     let mut command = place.command();
-    let waiting = command.args(["backup", "src", "--wait"]).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut waiting = waiting.spawn().unwrap();
-    let lock = place.store().join("writer.lock").metadata().unwrap();
-    let inode = format!(":{} ", std::os::unix::fs::MetadataExt::ino(&lock));
-    wait_for(Duration::from_secs(5), "the second writer to wait", || {
-        let locks = fs::read_to_string("/proc/locks").unwrap();
-        locks.lines().any(|line| line.contains("->") && line.contains(&inode))
+    let said = place.path("said");
+    let waiting = command.args(["backup", "src", "--wait"]).stdout(Stdio::piped());
+    let mut waiting = waiting.stderr(fs::File::create(&said).unwrap()).spawn().unwrap();
+    wait_for(Duration::from_secs(20), "the second writer to say that it waits", || {
+        fs::read_to_string(&said).unwrap().contains("note: waiting: another writer is busy")
     });
     assert!(waiting.try_wait().unwrap().is_none());
     assert_eq!(place.points().len(), 0);
     holder.release();
     Ran::of(waiting.wait_with_output().unwrap()).exits(0);
     assert_eq!(place.points().len(), 1);
+}
+
+#[test]
+fn a_writer_that_waits_can_be_told_to_stop() {
+    let place = Place::with_store();
+    fs::write(place.src().join("a"), "a").unwrap();
+    let holder = Holder::new(&place);
+    let said = place.path("said");
+    let mut command = place.command();
+    let waiting = command.args(["backup", "src", "--wait"]).stderr(fs::File::create(&said).unwrap());
+    let mut waiting = waiting.spawn().unwrap();
+    let text = || fs::read_to_string(&said).unwrap();
+    wait_for(Duration::from_secs(20), "the writer to wait", || text().contains("note: waiting"));
+    let pid = Pid::from_child(&waiting);
+    kill_process(pid, Signal::TERM).unwrap();
+    wait_for(Duration::from_secs(20), "the writer to stop", || waiting.try_wait().unwrap().is_some());
+    assert!(text().contains("error: stopped while waiting"), "{}", text());
+    holder.release();
+    assert_eq!(place.points().len(), 0);
 }
 
 #[test]

@@ -168,7 +168,12 @@ impl Descent {
         if cache {
             self.names.set_only(CACHE_TAG);
         }
-        self.list(cache, error.map(io::Error::from))
+        let too_long = || {
+            let count = self.names.too_long();
+            (count > 0).then(|| io::Error::other(format!("{count} names in it are longer than 255 bytes")))
+        };
+        let error = error.map(io::Error::from).or_else(too_long);
+        self.list(cache, error)
     }
 
     /// Stats the names and sends what they are.
