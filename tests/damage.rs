@@ -348,3 +348,19 @@ fn damaged_notes_cost_the_tags_of_their_point_alone() {
     assert_eq!(fs::read_dir(place.shown("tags")).unwrap().count(), 2);
     assert_eq!(fs::read_dir(place.mnt().join("src")).unwrap().count(), 5);
 }
+
+#[test]
+fn an_unchanged_file_is_read_though_the_catalog_of_its_birth_is_damaged() {
+    let place = Place::with_store();
+    for number in 0..2000 {
+        fs::write(place.src().join(format!("file-{number}")), noise(number, 400)).unwrap();
+    }
+    place.backup(&[]);
+    place.backup(&["--full", "--force"]);
+    // A record block of the first full; its head and foot stay whole, so that it opens.
+    flip(&catalog(&place, 1), 100);
+    let Some(mount) = place.mount(&[]) else { return };
+    let seen = [3, 1999].map(|number| fs::read(place.shown("latest").join(format!("file-{number}"))));
+    mount.end();
+    assert_eq!(seen.map(Result::unwrap), [noise(3, 400), noise(1999, 400)]);
+}

@@ -213,3 +213,52 @@ fn a_tree_back_at_its_full_makes_an_empty_differential() {
     let list = place.run(["ls", "-R", "4", "--json"]).exits(0).json();
     assert!(list.iter().all(|entry| entry["status"] == "unchanged"), "{list:?}");
 }
+
+#[test]
+fn an_equal_file_of_another_user_is_not_kept_but_made_anew() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("\n*** NOT TESTED: only root can restore over another user's file ***\n");
+        return;
+    }
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+    let place = Place::with_store();
+    let (tool, dest) = (place.src().join("tool"), place.path("dest"));
+    fs::write(&tool, "the same bytes").unwrap();
+    fs::set_permissions(&tool, fs::Permissions::from_mode(0o4755)).unwrap();
+    place.run(["backup", "src"]).exits(0);
+    fs::create_dir(&dest).unwrap();
+    let planted = dest.join("tool");
+    fs::write(&planted, "the same bytes").unwrap();
+    chown(&planted, Some(65534), Some(65534)).unwrap();
+    // Somebody else holds it open, and could go on writing to it.
+    let held = fs::File::options().write(true).open(&planted).unwrap();
+    place.run(["restore", "src/latest", "dest"]).exits(0);
+    let restored = fs::metadata(&planted).unwrap();
+    assert_ne!(restored.ino(), held.metadata().unwrap().ino());
+    assert_eq!((restored.uid(), restored.mode() & 0o7777), (0, 0o4755));
+}
+
+#[test]
+fn a_store_on_a_full_disk_can_still_be_read() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("\n*** NOT TESTED: only root can mount a small file system ***\n");
+        return;
+    }
+    let place = Place::new();
+    fs::create_dir(place.path("small")).unwrap();
+    fs::write(place.src().join("file"), "content").unwrap();
+    // In a namespace of its own, so that no mount outlives the shell.
+    let script = "set -e
+        mount -t tmpfs -o size=2m tmpfs small
+        export DBAKFS_STORE=$PWD/small/store
+        \"$DBAKFS\" init; \"$DBAKFS\" backup src
+        cat /dev/zero >small/fill 2>/dev/null || true
+        \"$DBAKFS\" list; \"$DBAKFS\" verify --data; \"$DBAKFS\" restore src/latest out
+        if \"$DBAKFS\" backup src --force --full; then exit 9; fi
+        rm small/fill
+        \"$DBAKFS\" backup src --force --full; \"$DBAKFS\" verify --data";
+    let mut command = std::process::Command::new("unshare");
+    command.args(["-m", "timeout", "30", "sh", "-c", script]).current_dir(place.path(""));
+    limited(command.env("DBAKFS", env!("CARGO_BIN_EXE_dbakfs")).env("HOME", place.path("home"))).exits(0);
+    assert_eq!(fs::read_to_string(place.path("out/file")).unwrap(), "content");
+}

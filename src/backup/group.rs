@@ -182,3 +182,66 @@ impl Group {
         Ok(Children { first, count: writer.next_record() - first })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::cache::ByteCache;
+    use crate::catalog::Catalog;
+    use crate::format::record::encode_xattrs;
+    use crate::format::{CatalogId, Counts, Point, PointKind, SourceId};
+    use crate::storage::Storage;
+
+    #[test]
+    fn a_vanished_directory_with_attributes_leaves_a_bare_whiteout() {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = Storage::create_root(dir.path()).unwrap();
+        let (number, id) = (Number(2), CatalogId([7; 16]));
+        let mut writer = CatalogWriter::create(&storage, number, id, 3).unwrap();
+        let mut links = Links::default();
+        let meta = whiteout(Kind::Directory, 0).meta;
+        let directory = Version {
+            xattrs: encode_xattrs([(&b"user.a"[..], &b"value"[..])]),
+            content: Content::Children(0),
+            ..Version::bare(meta, Flags::default())
+        };
+        let file = Version::bare(Meta { kind: Kind::File, ..meta }, Flags::default());
+        let mut group = Group::default();
+        group.push(b"a", &file, Status::New, None);
+        let slot = group.push(b"gone", &directory, Status::Updated, Some(3));
+        group.push(b"z", &file, Status::New, None);
+        assert_eq!(group.vanish(slot), Vanished { was: Status::Updated, is_whiteout: true });
+        let children = group.write(number, &mut links, &mut writer).unwrap();
+        let row = writer.push_directory(children).unwrap();
+        let mut root = Group::default();
+        let slot = root.push(b"", &directory, Status::Updated, Some(9));
+        root.set_children(slot, row);
+        root.write(number, &mut links, &mut writer).unwrap();
+        let time = Timestamp::default();
+        let point = Point {
+            number,
+            id,
+            source: SourceId { name: "s".to_owned(), host: String::new(), path: Vec::new() },
+            kind: PointKind::Differential { base: Number(1), base_id: CatalogId([1; 16]) },
+            family: 0,
+            time,
+            clock: time,
+            finished: time,
+            previous: None,
+            counts: Counts::default(),
+            has_xattrs: true,
+            program: String::new(),
+        };
+        writer.finish(&point, Vec::new()).unwrap();
+        let catalog = Catalog::open(&storage, number, Arc::new(ByteCache::new(1 << 20))).unwrap();
+        let names: Vec<(Vec<u8>, Status)> = (0..3)
+            .map(|record| catalog.entry(record).unwrap())
+            .map(|entry| (entry.name().to_vec(), entry.record().status))
+            .collect();
+        let expected = [(&b"a"[..], Status::New), (b"gone", Status::Deleted), (b"z", Status::New)];
+        assert_eq!(names, expected.map(|(name, status)| (name.to_vec(), status)));
+        assert!(catalog.entry(1).unwrap().xattrs().is_empty());
+    }
+}

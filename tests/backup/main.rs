@@ -15,6 +15,7 @@ mod moving;
 mod names;
 mod replaced;
 mod selection;
+mod several;
 mod shapes;
 mod streams;
 mod tags;
