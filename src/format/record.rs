@@ -59,7 +59,7 @@ impl Flags {
     pub const RECHECK: Self = Self(1);
     /// The file changed while it was read, again and again: what is kept may be torn.
     pub const TORN: Self = Self(2);
-    /// Recorded as an empty directory on purpose: another file system, a store, a dbakfs mount, a tagged cache.
+    /// Recorded as an empty directory on purpose: another file system, a store, a dbakfs mount.
     pub const LEFT_OUT: Self = Self(4);
     /// Nothing is known of the content (it never could be read): reading it is an error.
     pub const NO_CONTENT: Self = Self(8);
