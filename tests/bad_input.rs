@@ -206,6 +206,16 @@ fn second_writer_is_told_who_is_busy() {
 }
 
 #[test]
+fn the_store_itself_is_no_source_for_itself() {
+    let place = shelf();
+    let store = place.store();
+    for source in [store.clone(), store.join("packs")] {
+        let args = ["backup".as_ref(), source.as_os_str()];
+        refused(&place, &args, 1, "lies in the store that it would go to");
+    }
+}
+
+#[test]
 fn impossible_tags_names_and_patterns_are_code_2() {
     let place = shelf();
     for tag in ["latest", "42", "2026-11-20", "2026-11", "", "a/b", "a:b", ".", "..", "@1", "today", " a", "-a"] {

@@ -117,6 +117,14 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<Exit> {
     } else {
         store::open_or_make(global)?
     };
+    for job in &jobs {
+        if let What::Tree(path) = &job.what
+            && lies_in(path, store.path())
+        {
+            let message = format!("the source {} lies in the store that it would go to", output::path(path));
+            return Err(Failure::new(Exit::Failed, message));
+        }
+    }
     let session = match args.dry_run {
         true => Session::dry(&store),
         false => waiting(args.wait, &cancel, || Session::begin(&store, Wait::Never).map_err(Failure::from))?,
@@ -289,6 +297,11 @@ fn exclude(args: &Args) -> Result<Exclude> {
 fn store_id(store: &Store) -> Option<stat::FileId> {
     let open = std::fs::File::open(store.path()).ok()?;
     Some(stat::FileId::of(&stat::stat_of(&open).ok()?))
+}
+
+/// Whether `path` is `store`, or inside it.
+fn lies_in(path: &Path, store: &Path) -> bool {
+    matches!((path.canonicalize(), store.canonicalize()), (Ok(path), Ok(store)) if path.starts_with(store))
 }
 
 fn host() -> String {

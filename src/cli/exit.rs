@@ -91,7 +91,9 @@ impl Failure {
         let mut cause = error.source();
         while let Some(error) = cause {
             let text = error.to_string();
-            if !message.contains(&text) {
+            // What a message says already is not said again, with the system's number behind it.
+            let plain = text.split(" (os error").next().unwrap_or(&text);
+            if !message.contains(plain) {
                 message = format!("{message}: {text}");
             }
             cause = error.source();
