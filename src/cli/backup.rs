@@ -301,7 +301,8 @@ fn store_id(store: &Store) -> Option<stat::FileId> {
 
 /// Whether `path` is `store`, or inside it.
 fn lies_in(path: &Path, store: &Path) -> bool {
-    matches!((path.canonicalize(), store.canonicalize()), (Ok(path), Ok(store)) if path.starts_with(store))
+    let (Ok(path), Ok(store)) = (path.canonicalize(), store.canonicalize()) else { return false };
+    path.starts_with(store)
 }
 
 fn host() -> String {
