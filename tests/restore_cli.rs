@@ -9,27 +9,8 @@ use std::fs;
 
 use support::awkward;
 use support::cli::{Place, Ran, snapshot};
+use support::points::shelf;
 use support::process::limited;
-
-/// Three points: a full tagged `one`, and two differentials, the second tagged `three`. Their times differ.
-fn shelf() -> (Place, Vec<String>) {
-    let place = Place::with_store();
-    fs::create_dir_all(place.src().join("dir/below")).unwrap();
-    for name in ["kept", "changed", "gone", "dir/below/deep", "touched"] {
-        fs::write(place.src().join(name), format!("{name} one")).unwrap();
-    }
-    let mut points = vec![place.backup(&["--tag", "one"])];
-    fs::write(place.src().join("changed"), "changed two").unwrap();
-    points.push(place.backup(&[]));
-    fs::write(place.src().join("changed"), "changed three").unwrap();
-    fs::remove_file(place.src().join("gone")).unwrap();
-    fs::write(place.src().join("dir/come"), "come three").unwrap();
-    let old = fs::FileTimes::new().set_modified(std::time::UNIX_EPOCH);
-    fs::File::options().write(true).open(place.src().join("touched")).unwrap().set_times(old).unwrap();
-    points.push(place.backup(&["--tag", "three"]));
-    let points = points.iter().map(|made| made["point"].as_str().unwrap().to_owned()).collect();
-    (place, points)
-}
 
 /// Restores into a directory of its own; what `changed` holds there.
 #[track_caller]

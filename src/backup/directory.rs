@@ -37,8 +37,7 @@ impl Engine<'_> {
             }
             let xattrs = xattrs.get_or_insert_with(|| engine.directory_xattrs(dir, name, is_root));
             // What could not be read is not taken for a change.
-            version::is_same_meta(&stat.meta, &entry.record().meta)
-                && xattrs.as_ref().is_none_or(|xattrs| xattrs == entry.xattrs())
+            stat.meta.is_same(&entry.record().meta) && xattrs.as_ref().is_none_or(|xattrs| xattrs == entry.xattrs())
         };
         let is_previous = seen.is_some_and(|seen| is_version(self, &seen.entry));
         let is_base = match (base, seen) {

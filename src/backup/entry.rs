@@ -88,7 +88,7 @@ impl Engine<'_> {
         if version::is_unchanged(stat, record) {
             return true;
         }
-        version::is_same_meta(&stat.meta, &record.meta)
+        stat.meta.is_same(&record.meta)
             && (self.is_settled)(self.previous().catalog(candidate.layer).point().number, candidate.entry.number())
                 == Some(version::fingerprint(stat))
     }
@@ -273,7 +273,7 @@ impl Engine<'_> {
         let entry = &candidate.entry;
         let record = entry.record();
         if record.flags.has(Flags::NO_CONTENT)
-            || !version::is_same_meta(&fresh.meta(), &record.meta)
+            || !fresh.meta().is_same(&record.meta)
             || fresh.xattrs != entry.xattrs()
             || fresh.content.data_bytes != record.data_bytes && record.meta.kind == Kind::File
         {

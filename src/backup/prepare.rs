@@ -9,7 +9,7 @@ use crate::format::catalog::PackRef;
 use crate::format::layout;
 use crate::format::pack::PackId;
 use crate::index::{ChunkTable, Index, Location, PackOf};
-use crate::pack::{Pack, Packed};
+use crate::pack::{self, Pack, Packed};
 use crate::repository::Store;
 use crate::storage::Storage;
 
@@ -23,22 +23,14 @@ pub(crate) struct Prepared {
 
 /// The packs of a store, by name, with the lengths of their files.
 pub(crate) fn list_packs(storage: &Storage) -> Result<BTreeMap<PackId, u64>> {
-    let mut listed = BTreeMap::new();
-    for directory in storage.list_dirs(layout::PACKS)? {
-        for (name, len) in storage.list(&format!("{}/{directory}", layout::PACKS))? {
-            if let Some(id) = layout::pack_id(&directory, &name) {
-                listed.insert(id, len);
-            }
-        }
-    }
-    Ok(listed)
+    Ok(pack::list(storage)?.into_iter().map(|pack| (pack.id, pack.file_len)).collect())
 }
 
 /// Begins to prepare. Only the holder of the writer lock may: sled has one owner.
 pub(crate) fn begin(store: &Store) -> Result<JoinHandle<Result<Prepared>>> {
     let store = store.clone();
     let start = std::thread::Builder::new().name("index".to_owned()).spawn(move || prepare(&store));
-    start.map_err(|error| crate::pack::PackError::Thread(error).into())
+    start.map_err(|error| pack::PackError::Thread(error).into())
 }
 
 /// What [`begin`] prepared.

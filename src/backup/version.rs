@@ -1,7 +1,7 @@
 //! Whether a source entry is the version that a catalog holds. Pure.
 
 use crate::format::record::{Flags, Record, Status};
-use crate::format::{Kind, Meta, Stat, Timestamp};
+use crate::format::{Stat, Timestamp};
 use crate::index::ShortId;
 
 /// Whether `stat` proves that nothing changed since `record` was made: size, mtime, ctime, inode and all archived metadata are the same, and
@@ -18,13 +18,7 @@ pub fn may_be_trusted(record: &Record) -> bool {
 }
 
 fn has_same_stat(stat: &Stat, record: &Record) -> bool {
-    stat.ino == record.ino && stat.ctime == record.ctime && is_same_meta(&stat.meta, &record.meta)
-}
-
-/// Whether all archived metadata are the same. A directory's count of links says nothing and is not compared.
-#[must_use]
-pub fn is_same_meta(one: &Meta, other: &Meta) -> bool {
-    if one.kind == Kind::Directory { Meta { nlink: other.nlink, ..*one } == *other } else { one == other }
+    stat.ino == record.ino && stat.ctime == record.ctime && stat.meta.is_same(&record.meta)
 }
 
 /// What a `stat` says about change, in short: equal fingerprints mean that size, mtime, ctime and inode are equal.

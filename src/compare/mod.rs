@@ -192,7 +192,9 @@ impl Compare<'_> {
         if kind(before) != Kind::Directory && one.birth == two.birth {
             return Ok(None);
         }
-        let metadata = !is_same_meta(&one.meta, &two.meta) || before.entry.xattrs() != after.entry.xattrs();
+        // The size is part of the data.
+        let metadata = !Meta { size: two.meta.size, ..one.meta }.is_same(&two.meta)
+            || before.entry.xattrs() != after.entry.xattrs();
         let data = match kind(before) {
             Kind::File => !self.contents.are_same(self.trees, [before, after])?,
             Kind::Symlink => before.entry.inline() != after.entry.inline(),
@@ -209,10 +211,4 @@ fn kind(node: &Node) -> Kind {
 fn is_unread(node: &Node) -> bool {
     let record = node.entry.record();
     record.status == Status::Unread || record.flags.has(Flags::NO_CONTENT)
-}
-
-/// Whether what is archived is the same, but for the size, which is part of the data, and for a directory's count of links, which says nothing.
-fn is_same_meta(one: &Meta, two: &Meta) -> bool {
-    let nlink = if one.kind == Kind::Directory { two.nlink } else { one.nlink };
-    Meta { size: two.size, nlink, ..*one } == *two
 }

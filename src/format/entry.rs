@@ -89,6 +89,15 @@ pub struct Meta {
     pub mtime: Timestamp,
 }
 
+impl Meta {
+    /// Whether all archived metadata are the same. A directory's count of links says nothing and is not compared.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        let nlink = if self.kind == Kind::Directory { other.nlink } else { self.nlink };
+        Self { nlink, ..*self } == *other
+    }
+}
+
 /// One `statx` of a source entry: what is archived, and what tells a changed inode from an unchanged one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {

@@ -12,9 +12,10 @@ mod whole;
 pub use packer::{Class, PackOptions, Packed, Packer};
 pub use reader::{BlockReader, Pack};
 
-use crate::format::FormatError;
+use crate::format::catalog::PackRef;
 use crate::format::pack::PackId;
-use crate::storage::StorageError;
+use crate::format::{FormatError, layout};
+use crate::storage::{Storage, StorageError};
 
 /// Why a pack could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -75,3 +76,18 @@ pub enum PackError {
 
 /// The result of reading or writing packs.
 pub type Result<T> = std::result::Result<T, PackError>;
+
+/// The packs that lie in a store, by name.
+///
+/// # Errors
+/// Where a directory of packs cannot be listed.
+pub fn list(storage: &Storage) -> std::result::Result<Vec<PackRef>, StorageError> {
+    let mut packs = Vec::new();
+    for directory in storage.list_dirs(layout::PACKS)? {
+        for (name, file_len) in storage.list(&format!("{}/{directory}", layout::PACKS))? {
+            packs.extend(layout::pack_id(&directory, &name).map(|id| PackRef { id, file_len }));
+        }
+    }
+    packs.sort_unstable_by_key(|pack| pack.id);
+    Ok(packs)
+}

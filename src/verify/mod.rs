@@ -165,7 +165,7 @@ pub fn verify(
         .filter_map(|(name, len)| Some((layout::catalog_number(&name)?, len)))
         .collect();
     catalogs.sort_unstable();
-    let listed = packs::list(storage)?;
+    let listed = crate::pack::list(storage)?;
     let total_bytes =
         catalogs.iter().map(|(_, len)| len).sum::<u64>() + listed.iter().map(|pack| pack.file_len).sum::<u64>();
     let meter = packs::Meter::new(total_bytes, progress);

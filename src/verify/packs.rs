@@ -6,12 +6,10 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use super::{Damage, DamageError, Depth, Event, Harm, Object, Progress, Report, VerifyError};
 use crate::format::FormatError;
 use crate::format::catalog::PackRef;
-use crate::format::layout;
 use crate::format::pack::{ChunkId, PackId};
 use crate::format::table::Chunk;
 use crate::pack::{Pack, PackError};
 use crate::repository::Reader;
-use crate::storage::{Storage, StorageError};
 
 /// Threads that read packs.
 const THREADS: usize = 2;
@@ -100,18 +98,6 @@ impl PackStates {
     pub(super) fn orphans(&self) -> impl Iterator<Item = &PackState> {
         self.0.values().filter(|state| !state.is_referred_to)
     }
-}
-
-/// The packs of a store.
-pub(super) fn list(storage: &Storage) -> Result<Vec<PackRef>, StorageError> {
-    let mut packs = Vec::new();
-    for directory in storage.list_dirs(layout::PACKS)? {
-        for (name, file_len) in storage.list(&format!("{}/{directory}", layout::PACKS))? {
-            packs.extend(layout::pack_id(&directory, &name).map(|id| PackRef { id, file_len }));
-        }
-    }
-    packs.sort_unstable_by_key(|pack| pack.id);
-    Ok(packs)
 }
 
 /// What looking at one pack gave.
