@@ -364,3 +364,16 @@ fn an_unchanged_file_is_read_though_the_catalog_of_its_birth_is_damaged() {
     mount.end();
     assert_eq!(seen.map(Result::unwrap), [noise(3, 400), noise(1999, 400)]);
 }
+
+#[test]
+fn damaged_notes_are_not_written_over_by_a_tag() {
+    let place = Place::with_store();
+    fs::write(place.src().join("file"), "content").unwrap();
+    place.backup(&["--tag", "one"]);
+    let notes = place.store().join("points/00000001.toml");
+    fs::write(&notes, "tags = [").unwrap();
+    place.run(["backup", "src", "--tag", "two"]).exits(1).says("points/00000001.toml is damaged");
+    assert_eq!(fs::read_to_string(&notes).unwrap(), "tags = [");
+    place.run(["backup", "src", "--force", "--tag", "two"]).exits(0);
+    assert_eq!(fs::read_to_string(&notes).unwrap(), "tags = [");
+}

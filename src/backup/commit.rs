@@ -91,6 +91,10 @@ impl Run<'_> {
                 }
             }
         }
+        for number in &order {
+            // What is noted about a point and cannot be read is not written over: a pin, or that it was forgotten, would be lost.
+            PointNotes::read(self.session.store.storage(), *number)?;
+        }
         Ok(order.into_iter().map(|number| (number, notes.get(&number).cloned().unwrap_or_default())).collect())
     }
 

@@ -259,3 +259,22 @@ fn a_mount_by_root_does_not_stop_the_backups_of_the_store_s_owner() {
     mount.end();
     users.backup(0, &["--force"]);
 }
+
+#[test]
+fn a_deep_tree_that_becomes_unreadable_is_carried_on_a_small_stack() {
+    let users = Users::new();
+    let deep = "d/".repeat(1_500);
+    users.write(&format!("closed/{deep}file"), b"far below");
+    users.backup(0, &[]);
+    users.mode("closed", 0o000);
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -s 512; exec \"$0\" backup src --full"]).arg(&users.program);
+    command.env("DBAKFS_STORE", users.place.store()).current_dir(users.place.path(""));
+    if rustix::process::geteuid().is_root() {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    Ran::of(command.output().unwrap()).exits(3).says("cannot read");
+    users.mode("closed", 0o755);
+    users.run(&["ls", &format!("2:closed/{deep}")]).exits(0).prints("file");
+    users.run(&["verify", "--data"]).exits(0);
+}
