@@ -21,12 +21,7 @@ impl Engine<'_> {
         let content = match record.content {
             Content::One(place) => Content::One(self.carry_place(node.layer, place)),
             Content::Many { first, count } => {
-                let catalog = std::sync::Arc::clone(self.previous().catalog(node.layer));
-                let mut extents = Vec::new();
-                catalog.extents(first, count, 0, |extent| {
-                    extents.push(*extent);
-                    true
-                })?;
+                let mut extents = self.previous().catalog(node.layer).all_extents(first, count)?;
                 for extent in &mut extents {
                     extent.place = self.carry_place(node.layer, extent.place);
                 }

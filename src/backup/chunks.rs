@@ -21,7 +21,6 @@ pub(super) struct ChunkStore<'a> {
     /// Row of the table of known chunks of each pack of the session.
     session_rows: Vec<u32>,
     packer: Option<Packer>,
-    packed: Vec<Packed>,
     /// The pack table of the catalog that will refer to the chunks.
     pub(super) packs: PackTable,
     is_dry: bool,
@@ -44,7 +43,6 @@ impl<'a> ChunkStore<'a> {
             known: ChunkTable::default(),
             session_rows: Vec::new(),
             packer: None,
-            packed: Vec::new(),
             packs: PackTable::default(),
             is_dry,
         }
@@ -80,10 +78,11 @@ impl<'a> ChunkStore<'a> {
 
     /// Waits until everything is durable; the packs of the session, and the table of all that are referred to.
     pub(super) fn finish(mut self) -> Result<(Vec<Packed>, Vec<PackRef>)> {
-        if let Some(packer) = self.packer.take() {
-            self.packed.extend(packer.finish()?);
-        }
-        let named: HashMap<u32, PackRef> = self.packed.iter().map(|packed| (packed.ordinal, packed.pack)).collect();
-        Ok((self.packed, self.packs.finish(&named)))
+        let packed = match self.packer.take() {
+            Some(packer) => packer.finish()?,
+            None => Vec::new(),
+        };
+        let named: HashMap<u32, PackRef> = packed.iter().map(|packed| (packed.ordinal, packed.pack)).collect();
+        Ok((packed, self.packs.finish(&named)))
     }
 }

@@ -46,6 +46,8 @@ impl Engine<'_> {
             (Some(base), _) => is_version(self, base),
             (None, _) => false,
         };
+        // What the base says could not be read is listed anew once it could: unlisted it would still say so.
+        let is_base = is_base && base.is_some_and(|base| base.record().status != Status::Unread);
         let was_unread = seen.is_some_and(|seen| seen.entry.record().status == Status::Unread);
         self.has_changed |= !is_previous;
         let kept = if is_previous { seen.map(|seen| &seen.entry) } else { base.filter(|_| is_base) };

@@ -288,14 +288,7 @@ impl Engine<'_> {
                 let len = u32::try_from(record.meta.size).unwrap_or(u32::MAX);
                 vec![Extent { at: 0, len, place }]
             }
-            Content::Many { first, count } => {
-                let mut extents = Vec::new();
-                catalog.extents(first, count, 0, |extent| {
-                    extents.push(*extent);
-                    true
-                })?;
-                extents
-            }
+            Content::Many { first, count } => catalog.all_extents(first, count)?,
         };
         let is_same_place = extents.len() == fresh.content.extents.len()
             && extents.iter().zip(&fresh.content.extents).all(|(before, now)| {

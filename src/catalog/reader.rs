@@ -311,6 +311,19 @@ impl Catalog {
         Ok(())
     }
 
+    /// All `count` extents from row `first` on.
+    ///
+    /// # Errors
+    /// As [`Catalog::extents`].
+    pub fn all_extents(&self, first: u32, count: u32) -> Result<Vec<Extent>> {
+        let mut extents = Vec::new();
+        self.extents(first, count, 0, |extent| {
+            extents.push(*extent);
+            true
+        })?;
+        Ok(extents)
+    }
+
     fn extent(&self, number: u32) -> Result<Extent> {
         let (run, row) = self.find_row(&self.sections.extents, number, "extent")?;
         let Decoded::Extents(rows) = &*self.block(Part::Extents, run)? else {

@@ -20,11 +20,6 @@ pub(crate) fn list(reader: &Reader) -> Result<Points> {
     Ok(points)
 }
 
-/// Lists the points; what could not be read is somebody else's to say.
-pub(crate) fn list_quietly(reader: &Reader) -> Result<Points> {
-    Ok(reader.points()?)
-}
-
 /// The point that `text` names, and the path in it. A point that was chosen because none has just that time is said.
 pub(crate) fn find<'a>(points: &'a Points, text: &OsStr, exactness: Exactness) -> Result<(&'a Point, Vec<u8>)> {
     let address =

@@ -138,10 +138,7 @@ fn extents(File { catalog, entry }: File<'_>) -> CatalogResult<Option<Vec<(PackR
             })?;
             extents.push(Extent { at: 0, len, place });
         }
-        Content::Many { first, count } => catalog.extents(first, count, 0, |extent| {
-            extents.push(*extent);
-            true
-        })?,
+        Content::Many { first, count } => extents = catalog.all_extents(first, count)?,
     }
     // Rows of the catalog's own table of packs mean nothing in another: the pack stands beside the place.
     let named = extents.into_iter().map(|mut extent| {

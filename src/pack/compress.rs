@@ -102,11 +102,6 @@ impl Compressors {
         complete.send(pack).map_err(|_| PackError::ThreadDied)
     }
 
-    /// The packs that have become durable since the last call.
-    pub(super) fn finished(&self) -> Vec<Packed> {
-        std::mem::take(&mut lock(&self.shared.finished))
-    }
-
     /// Fails where a thread has failed.
     pub(super) fn check(&self) -> Result<()> {
         match lock(&self.shared.failure).take() {
@@ -119,7 +114,7 @@ impl Compressors {
     pub(super) fn finish(mut self) -> Result<Vec<Packed>> {
         self.join()?;
         self.check()?;
-        Ok(self.finished())
+        Ok(std::mem::take(&mut lock(&self.shared.finished)))
     }
 
     fn join(&mut self) -> Result<()> {

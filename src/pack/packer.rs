@@ -118,12 +118,7 @@ impl Packer {
         Ok(place)
     }
 
-    /// The packs that have become durable since the last call.
-    pub fn finished(&self) -> Vec<Packed> {
-        self.compressors.finished()
-    }
-
-    /// Closes the last pack and waits until all are durable. Returns those that [`Packer::finished`] has not returned yet.
+    /// Closes the last pack and waits until all are durable; returns them.
     ///
     /// # Errors
     /// Where a pack cannot be written.
