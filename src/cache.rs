@@ -14,6 +14,7 @@ pub struct ByteCache<K, V> {
     state: Mutex<State<K, V>>,
     loaded: Condvar,
     limit_bytes: usize,
+    before_wait: fn(),
 }
 
 struct State<K, V> {
@@ -26,8 +27,14 @@ impl<K: Hash + Eq + Copy, V> ByteCache<K, V> {
     /// An empty cache that holds at most `limit_bytes`.
     #[must_use]
     pub fn new(limit_bytes: usize) -> Self {
+        Self::with_notice(limit_bytes, || ())
+    }
+
+    /// As [`ByteCache::new`]; `before_wait` is called by whoever is about to load something, or to wait for another who does.
+    #[must_use]
+    pub fn with_notice(limit_bytes: usize, before_wait: fn()) -> Self {
         let state = State { held: LruCache::unbounded(), loading: HashSet::new(), bytes: 0 };
-        Self { state: Mutex::new(state), loaded: Condvar::new(), limit_bytes }
+        Self { state: Mutex::new(state), loaded: Condvar::new(), limit_bytes, before_wait }
     }
 
     /// The value of `key`: held, or made by `load`, which also says how many bytes it weighs. While one caller loads, others that
@@ -44,9 +51,11 @@ impl<K: Hash + Eq + Copy, V> ByteCache<K, V> {
             if state.loading.insert(key) {
                 break;
             }
+            (self.before_wait)();
             state = self.loaded.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         drop(state);
+        (self.before_wait)();
         // Dropped on every way out, a panic in `load` included: nobody waits for ever.
         let loading = Loading { cache: self, key };
         let (value, bytes) = load()?;

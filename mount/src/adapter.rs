@@ -20,7 +20,9 @@ use fuser::{
 };
 
 use crate::attr;
+use crate::crew::Crew;
 use crate::errno;
+use crate::push::{Answered, Pusher};
 use crate::stats::{Counters, Message};
 use crate::tree::{self, Lifetime, Lookup, NodeId, Seek, Tree, TreeError};
 
@@ -36,12 +38,15 @@ const DOTS: u64 = 2;
 /// Reads that the kernel may have under way without anybody waiting.
 const MAX_BACKGROUND: u16 = 64;
 
-/// What is asked of the kernel where it can do it. Not `FUSE_CACHE_SYMLINKS`: it would serve a link that changes from memory
-/// whatever its lifetime says.
+/// What is asked of the kernel where it can do it. Listings are kept until the directory has another time (`FUSE_AUTO_INVAL_DATA`).
 const WISHES: InitFlags = InitFlags::FUSE_ASYNC_READ
     .union(InitFlags::FUSE_ASYNC_DIO)
     .union(InitFlags::FUSE_PARALLEL_DIROPS)
     .union(InitFlags::FUSE_DO_READDIRPLUS)
+    .union(InitFlags::FUSE_AUTO_INVAL_DATA)
+    .union(InitFlags::FUSE_CACHE_SYMLINKS)
+    .union(InitFlags::FUSE_NO_OPEN_SUPPORT)
+    .union(InitFlags::FUSE_NO_OPENDIR_SUPPORT)
     .union(InitFlags::FUSE_POSIX_ACL);
 
 thread_local! {
@@ -53,14 +58,18 @@ thread_local! {
 pub(crate) struct Adapter<T> {
     tree: Arc<T>,
     counters: Arc<Counters>,
+    crew: Arc<Crew>,
+    pusher: Pusher,
+    /// What the kernel can do, from the first message on.
+    can: InitFlags,
 }
 
 type Answer<R> = Result<R, Errno>;
 
 impl<T: Tree> Adapter<T> {
     /// Serves `tree` and counts into `counters`.
-    pub(crate) fn new(tree: Arc<T>, counters: Arc<Counters>) -> Self {
-        Self { tree, counters }
+    pub(crate) fn new(tree: Arc<T>, counters: Arc<Counters>, crew: Arc<Crew>, pusher: Pusher) -> Self {
+        Self { tree, counters, crew, pusher, can: InitFlags::empty() }
     }
 
     /// Counts a message and asks the tree. A panic costs this answer, not the mount.
@@ -143,6 +152,7 @@ fn reply_sized(answer: Answer<Vec<u8>>, size: u32, reply: ReplyXattr) {
 macro_rules! refuse {
     ($($errno:ident: $name:ident($($argument:ty),*) $reply:ty;)*) => {
         $(fn $name(&self, _: &Request, $(_: $argument,)* reply: $reply) {
+            let _turn = self.crew.take();
             self.counters.add(Message::Other);
             reply.error(Errno::$errno);
         })*
@@ -153,11 +163,13 @@ impl<T: Tree> Filesystem for Adapter<T> {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
         let wishes = WISHES & config.capabilities();
         config.add_capabilities(wishes).map_err(|missing| io::Error::other(format!("the kernel lacks {missing:?}")))?;
+        self.can = wishes;
         config.set_max_background(MAX_BACKGROUND).map_err(|_| io::Error::other("too few background requests"))?;
         Ok(())
     }
 
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let _turn = self.crew.take();
         let found = self.ask(Message::Lookup, |tree| match tree.lookup(NodeId(parent.0), name.as_bytes())? {
             Lookup::Found(attr, lifetime) => {
                 Ok((attr::to_kernel(&attr)?, attr::ttl(attr.lifetime), attr::ttl(lifetime)))
@@ -172,10 +184,12 @@ impl<T: Tree> Filesystem for Adapter<T> {
     }
 
     fn forget(&self, _: &Request, _: INodeNo, _: u64) {
+        let _turn = self.crew.take();
         self.counters.add(Message::Forget);
     }
 
     fn getattr(&self, _: &Request, node: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        let _turn = self.crew.take();
         let answer = self.ask(Message::GetAttr, |tree| {
             let attr = tree.attr(NodeId(node.0))?;
             Ok((attr::to_kernel(&attr)?, attr::ttl(attr.lifetime)))
@@ -187,6 +201,7 @@ impl<T: Tree> Filesystem for Adapter<T> {
     }
 
     fn readlink(&self, _: &Request, node: INodeNo, reply: ReplyData) {
+        let _turn = self.crew.take();
         match self.ask(Message::ReadLink, |tree| tree.read_link(NodeId(node.0))) {
             Ok(target) => reply.data(&target),
             Err(error) => reply.error(error),
@@ -194,8 +209,11 @@ impl<T: Tree> Filesystem for Adapter<T> {
     }
 
     fn open(&self, _: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let _turn = self.crew.take();
         let lifetime = self.ask(Message::Open, |tree| Ok(tree.attr(NodeId(node.0))?.lifetime));
         match lifetime {
+            // The kernel never asks again, and keeps pages as if each answer had been to keep them.
+            Ok(_) if self.can.contains(InitFlags::FUSE_NO_OPEN_SUPPORT) => reply.error(Errno::ENOSYS),
             Ok(_) if flags.acc_mode() != OpenAccMode::O_RDONLY => reply.error(Errno::EROFS),
             Ok(Lifetime::Forever) => reply.opened(HANDLE, FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH),
             Ok(Lifetime::For(_)) => reply.opened(HANDLE, FopenFlags::FOPEN_NOFLUSH),
@@ -214,11 +232,15 @@ impl<T: Tree> Filesystem for Adapter<T> {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
+        let _turn = self.crew.take();
         let mut buffer = READ_BUFFER.take();
         buffer.clear();
         let size = size as usize;
         match self.ask(Message::Read, |tree| tree.read(NodeId(node.0), offset, size, &mut buffer)) {
-            Ok(()) => reply.data(&buffer[..buffer.len().min(size)]),
+            Ok(()) => {
+                reply.data(&buffer[..buffer.len().min(size)]);
+                self.pusher.answered(Answered { node: NodeId(node.0), offset, len: size });
+            }
             Err(error) => reply.error(error),
         }
         READ_BUFFER.set(buffer);
@@ -234,12 +256,15 @@ impl<T: Tree> Filesystem for Adapter<T> {
         _: bool,
         reply: ReplyEmpty,
     ) {
+        let _turn = self.crew.take();
         self.counters.add(Message::Release);
         reply.ok();
     }
 
     fn opendir(&self, _: &Request, node: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        let _turn = self.crew.take();
         match self.ask(Message::OpenDir, |tree| Ok(tree.attr(NodeId(node.0))?.lifetime)) {
+            Ok(_) if self.can.contains(InitFlags::FUSE_NO_OPENDIR_SUPPORT) => reply.error(Errno::ENOSYS),
             Ok(Lifetime::Forever) => reply.opened(HANDLE, FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR),
             Ok(Lifetime::For(_)) => reply.opened(HANDLE, FopenFlags::empty()),
             Err(error) => reply.error(error),
@@ -247,6 +272,7 @@ impl<T: Tree> Filesystem for Adapter<T> {
     }
 
     fn readdir(&self, _: &Request, node: INodeNo, _: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+        let _turn = self.crew.take();
         let listed = self.list(Message::ReadDir, node, offset, |entry| {
             reply.add(entry.attr.ino, entry.next, entry.attr.kind, OsStr::from_bytes(entry.name))
         });
@@ -257,6 +283,7 @@ impl<T: Tree> Filesystem for Adapter<T> {
     }
 
     fn readdirplus(&self, _: &Request, node: INodeNo, _: FileHandle, offset: u64, mut reply: ReplyDirectoryPlus) {
+        let _turn = self.crew.take();
         let listed = self.list(Message::ReadDirPlus, node, offset, |entry| {
             let name = OsStr::from_bytes(entry.name);
             reply.add(entry.attr.ino, entry.next, name, &entry.ttl, &entry.attr, GENERATION)
@@ -268,11 +295,13 @@ impl<T: Tree> Filesystem for Adapter<T> {
     }
 
     fn releasedir(&self, _: &Request, _: INodeNo, _: FileHandle, _: OpenFlags, reply: ReplyEmpty) {
+        let _turn = self.crew.take();
         self.counters.add(Message::ReleaseDir);
         reply.ok();
     }
 
     fn lseek(&self, _: &Request, node: INodeNo, _: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
+        let _turn = self.crew.take();
         let found = self.ask(Message::Lseek, |tree| {
             let what = match whence {
                 libc::SEEK_DATA => Seek::Data,
@@ -289,16 +318,19 @@ impl<T: Tree> Filesystem for Adapter<T> {
     }
 
     fn getxattr(&self, _: &Request, node: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        let _turn = self.crew.take();
         let value = self.ask(Message::GetXattr, |tree| tree.xattr(NodeId(node.0), name.as_bytes()));
         reply_sized(value, size, reply);
     }
 
     fn listxattr(&self, _: &Request, node: INodeNo, size: u32, reply: ReplyXattr) {
+        let _turn = self.crew.take();
         reply_sized(self.ask(Message::ListXattr, |tree| tree.xattr_names(NodeId(node.0))), size, reply);
     }
 
     /// No sizes: a backup is neither full nor free, and a disk that is always full alarms whoever watches disks.
     fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
+        let _turn = self.crew.take();
         self.counters.add(Message::StatFs);
         reply.statfs(0, 0, 0, 0, 0, 4096, 255, 4096);
     }
@@ -335,5 +367,12 @@ impl<T: Tree> Filesystem for Adapter<T> {
         ENOSYS: setlk(INodeNo, FileHandle, LockOwner, u64, u64, i32, u32, bool) ReplyEmpty;
         ENOSYS: bmap(INodeNo, u32, u64) ReplyBmap;
         ENOTTY: ioctl(INodeNo, FileHandle, IoctlFlags, u32, &[u8], u32) ReplyIoctl;
+    }
+}
+
+impl<T> Drop for Adapter<T> {
+    /// A session may end before any thread had a message.
+    fn drop(&mut self) {
+        self.crew.end();
     }
 }

@@ -5,6 +5,7 @@
 mod adapter;
 mod attr;
 mod connect;
+mod crew;
 mod ending;
 mod errno;
 mod error;
@@ -13,9 +14,11 @@ mod live;
 mod mount_table;
 mod mounted;
 pub mod mountpoint;
+mod push;
 mod stats;
 pub mod tree;
 
+pub use crew::step_aside;
 pub use error::{MountError, Result};
 pub use live::Live;
 pub use mounted::{MountOptions, Mounted, mount};

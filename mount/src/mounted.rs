@@ -12,10 +12,12 @@ use fuser::{Session, SessionACL};
 
 use crate::adapter::Adapter;
 use crate::connect::connect;
+use crate::crew::Crew;
 use crate::ending::Ending;
 use crate::error::{MountError, Result};
 use crate::live::Live;
 use crate::mountpoint::{self, Unmounted};
+use crate::push::Pusher;
 use crate::stats::{Counters, Counts};
 use crate::tree::Tree;
 
@@ -68,10 +70,15 @@ fn serve<T: Tree>(tree: Arc<T>, device: OwnedFd, path: &Path, options: &MountOpt
     let ours = ours.ok_or_else(|| MountError::NotMounted(path.to_owned()))?;
     let ending = Arc::new(Ending::of(&device).map_err(MountError::io("watch", path))?);
     let counters = Arc::new(Counters::default());
+    let watch = MountError::io("watch", path);
+    let may_spin = std::thread::available_parallelism().is_ok_and(|processors| processors.get() > 1);
+    let crew = Crew::new(&device, may_spin).map_err(watch)?;
+    let start = |error| MountError::io("start the threads of", path)(error);
+    let (pusher, pushing) = device.try_clone().and_then(|device| Pusher::start(Arc::clone(&tree), device)).map_err(start)?;
     let mut config = fuser::Config::default();
     config.n_threads = Some(options.threads.max(1));
     // The kernel lets in whom the mount options allow; fuser's second check would only shut out programs that change their user.
-    let session = Session::from_fd(Adapter::new(tree, Arc::clone(&counters)), device, SessionACL::All, config)
+    let session = Session::from_fd(Adapter::new(tree, Arc::clone(&counters), crew, pusher), device, SessionACL::All, config)
         .map_err(MountError::io("begin serving", path))?;
     let live = Live::new(session.notifier());
     let mounted =
@@ -84,9 +91,13 @@ fn serve<T: Tree>(tree: Arc<T>, device: OwnedFd, path: &Path, options: &MountOpt
                 tracing::error!(%error, "serving the mount ended with an error");
             }
             live.close();
+            // With the adapter its pusher is gone. Only when the thread is, too, is nothing of the mount left in this process.
+            if pushing.join().is_err() {
+                tracing::error!("the thread that pushes ahead panicked");
+            }
             ending.reach();
         })
-        .map_err(MountError::io("start the threads of", path))?;
+        .map_err(start)?;
     raise_read_ahead(mounted.device);
     // A real question to the threads. Had they not started, the connection would be closed and this fail.
     mountpoint::ask(path).map_err(MountError::io("read the root of", path))?;

@@ -117,7 +117,11 @@ pub enum TreeError {
 /// The result of asking a tree.
 pub type Result<T> = std::result::Result<T, TreeError>;
 
-/// A read-only tree of files that a mount can show. Many threads ask at once; nothing may wait for a slow thing.
+/// A read-only tree of files that a mount can show. Many threads ask at once; nothing may wait for a slow thing. Before it reads or decodes, a tree
+/// calls [`step_aside`](crate::step_aside), so that quick questions need not wait.
+///
+/// The kernel keeps listings and data for as long as `mtime` stays the same: when the entries of a directory or the bytes of a file whose
+/// attributes live for a time only have changed, its `mtime` must have, too. The target of a link is kept for ever: another target is another node.
 pub trait Tree: Send + Sync + 'static {
     /// The entry `name` of directory `parent`.
     fn lookup(&self, parent: NodeId, name: &[u8]) -> Result<Lookup>;
@@ -138,6 +142,14 @@ pub trait Tree: Send + Sync + 'static {
 
     /// Appends to `out` the data of file `node` from `offset`: `len` bytes, or fewer where the file ends. Holes read as zeros.
     fn read(&self, node: NodeId, offset: u64, len: usize, out: &mut Vec<u8>) -> Result<()>;
+
+    /// Gives `push` data that will likely be asked for after a read of `len` bytes at `offset` of `node` and that is cheap to give now: a node, an
+    /// offset in it, a multiple of 4096, and bytes that end at such a multiple or at the end of the file. The nearest come first; `push` answers
+    /// whether it wants more. Called on a thread that answers no messages, after the read was answered. What goes wrong is silent here: whoever
+    /// reads it will hear of it.
+    fn ahead(&self, node: NodeId, offset: u64, len: usize, push: &mut dyn FnMut(NodeId, u64, &[u8]) -> bool) {
+        let _ = (node, offset, len, push);
+    }
 
     /// The offset of the next data or hole of file `node` at or after `offset`.
     fn seek(&self, node: NodeId, offset: u64, what: Seek) -> Result<u64>;

@@ -132,7 +132,7 @@ fn default_log() -> Option<PathBuf> {
 fn serve(global: &Global, args: &Args) -> Result<Exit> {
     let store = store::open(global)?;
     let cache = CacheBytes::of_total(args.cache as usize * (1 << 20));
-    let reader = Reader::open(store, cache)?;
+    let reader = Reader::with_notice(store, cache, dbakfs_mount::step_aside)?;
     if let Some(reason) = reader.missing_lease() {
         output::complain(&format!("warning: reading without a lease, a prune elsewhere would not wait: {reason}"));
     }

@@ -30,4 +30,14 @@ impl Timestamp {
     pub const fn plus_secs(self, secs: i64) -> Self {
         Self { secs: self.secs.saturating_add(secs), nanos: self.nanos }
     }
+
+    /// The next moment.
+    #[must_use]
+    pub const fn plus_nano(self) -> Self {
+        if self.nanos < 999_999_999 {
+            Self { secs: self.secs, nanos: self.nanos + 1 }
+        } else {
+            Self { secs: self.secs.saturating_add(1), nanos: 0 }
+        }
+    }
 }

@@ -128,10 +128,10 @@ pub struct BlockReader {
 }
 
 impl BlockReader {
-    /// A reader whose cache of opened blocks holds at most `cache_bytes`.
+    /// A reader that keeps opened blocks in `cache`.
     #[must_use]
-    pub fn new(storage: Storage, cache_bytes: usize) -> Self {
-        Self { storage, packs: Mutex::new(LruCache::new(OPEN_PACKS)), blocks: ByteCache::new(cache_bytes) }
+    pub fn new(storage: Storage, cache: ByteCache<(PackId, u32), Vec<u8>>) -> Self {
+        Self { storage, packs: Mutex::new(LruCache::new(OPEN_PACKS)), blocks: cache }
     }
 
     /// The open pack.

@@ -59,6 +59,7 @@ pub struct Reader {
     catalog_cache: Arc<CatalogCache>,
     open: Mutex<LruCache<Number, Arc<Catalog>>>,
     blocks: BlockReader,
+    before_wait: fn(),
 }
 
 impl Reader {
@@ -67,11 +68,19 @@ impl Reader {
     /// # Errors
     /// Where no lease can be taken although the store can be written.
     pub fn open(store: Store, cache: CacheBytes) -> Result<Self, RepositoryError> {
+        Self::with_notice(store, cache, || ())
+    }
+
+    /// As [`Reader::open`]; `before_wait` is called by whoever is about to read from the store or to decode, which takes a while.
+    ///
+    /// # Errors
+    /// As [`Reader::open`].
+    pub fn with_notice(store: Store, cache: CacheBytes, before_wait: fn()) -> Result<Self, RepositoryError> {
         let lease = Lease::take(&store)?;
-        let blocks = BlockReader::new(store.storage().clone(), cache.blocks);
-        let catalog_cache = Arc::new(ByteCache::new(cache.catalogs));
+        let blocks = BlockReader::new(store.storage().clone(), ByteCache::with_notice(cache.blocks, before_wait));
+        let catalog_cache = Arc::new(ByteCache::with_notice(cache.catalogs, before_wait));
         let open = Mutex::new(LruCache::new(OPEN_CATALOGS));
-        Ok(Self { store, lease: Mutex::new(lease), catalog_cache, open, blocks })
+        Ok(Self { store, lease: Mutex::new(lease), catalog_cache, open, blocks, before_wait })
     }
 
     /// The store.
@@ -110,6 +119,7 @@ impl Reader {
             return Ok(Arc::clone(catalog));
         }
         drop(open);
+        (self.before_wait)();
         let catalog = Arc::new(Catalog::open(self.store.storage(), number, Arc::clone(&self.catalog_cache))?);
         open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         // Another may have opened it meanwhile; all must share one, for their blocks are cached by it.

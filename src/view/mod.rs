@@ -3,6 +3,7 @@
 //! Owns the numbers of nodes and what stands in the directories above the points. Refuses to know FUSE (that is the mount crate's) and the
 //! bytes on disk. Invariant: a node number means the same file for ever, across points, mounts and prunes; only the few directories above the points change.
 
+mod ahead;
 mod attr;
 mod node;
 mod points;

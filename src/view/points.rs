@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::format::{Number, Point};
+use crate::format::{Number, Point, Timestamp};
 use crate::repository::{Points, SourceName, when};
 
 /// The sources of a store and their points.
@@ -13,6 +13,7 @@ pub(super) struct Shelf {
     sources: Vec<Source>,
     by_name: BTreeMap<String, u32>,
     points: BTreeMap<Number, Point>,
+    changed: Timestamp,
 }
 
 /// A source and what stands in its directory.
@@ -23,6 +24,15 @@ pub(super) struct Source {
     pub(super) times: BTreeMap<String, Number>,
     pub(super) tags: BTreeMap<String, Number>,
     pub(super) latest: Option<Number>,
+    /// When what stands in the directory last changed. The kernel keeps listings until it does.
+    pub(super) changed: Timestamp,
+}
+
+impl Source {
+    /// Whether the directories of both list the same.
+    fn shows_as(&self, other: &Self) -> bool {
+        (&self.times, &self.tags, self.latest) == (&other.times, &other.tags, other.latest)
+    }
 }
 
 impl Shelf {
@@ -55,7 +65,35 @@ impl Shelf {
             }
             shelf.points.insert(point.number, point.clone());
         }
+        shelf.date(before);
         shelf
+    }
+
+    /// Dates the directories: as the newest of their points at first, and by the clock whenever a listing is another than `before`.
+    fn date(&mut self, before: &Self) {
+        let now = Timestamp::now();
+        for (at, source) in self.sources.iter_mut().enumerate() {
+            let made = source.times.values().filter_map(|number| self.points.get(number)).map(|point| point.finished);
+            source.changed = match before.sources.get(at) {
+                None => made.max().unwrap_or_default(),
+                Some(old) if old.shows_as(source) => old.changed,
+                Some(old) => now.max(old.changed.plus_nano()),
+            };
+        }
+        let is_first = before.sources.is_empty();
+        let names = |shelf: &Self| shelf.sources().map(|(place, _)| place).collect::<Vec<_>>();
+        self.changed = if is_first {
+            self.sources.iter().map(|source| source.changed).max().unwrap_or_default()
+        } else if names(self) == names(before) {
+            before.changed
+        } else {
+            now.max(before.changed.plus_nano())
+        };
+    }
+
+    /// When what stands in the root last changed.
+    pub(super) const fn changed(&self) -> Timestamp {
+        self.changed
     }
 
     fn place(&mut self, name: &str) -> u32 {

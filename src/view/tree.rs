@@ -89,7 +89,7 @@ impl View {
     }
 
     /// The entry of a version: in the catalog of its birth, or, where that is gone, in one that adopted it.
-    fn version(&self, birth: Birth) -> Result<(Arc<Catalog>, catalog::Entry)> {
+    pub(super) fn version(&self, birth: Birth) -> Result<(Arc<Catalog>, catalog::Entry)> {
         let found = self.moved.lock().unwrap_or_else(PoisonError::into_inner).get(&birth).copied();
         let (number, record) = found.unwrap_or((birth.number, birth.record));
         let read = self.reader.catalog(number).and_then(|catalog| Ok((catalog.entry(record)?, catalog)));
@@ -148,16 +148,9 @@ impl View {
         Ok(attr::link(node, &target, changed))
     }
 
-    /// When a source's directory last changed: when its newest point was made.
-    fn changed(shelf: &Shelf, source: &Source) -> Timestamp {
-        let made = source.times.values().filter_map(|number| shelf.point(*number)).map(|point| point.finished);
-        made.max().unwrap_or_default()
-    }
-
     fn lookup_in_source(&self, source: &Source, place: u32, name: &[u8]) -> Result<Lookup> {
         if name == TAGS {
-            let changed = Self::changed(&self.shelf(), source);
-            return Ok(Lookup::Found(live_directory(Node::Tags(place), changed), LIVE));
+            return Ok(Lookup::Found(live_directory(Node::Tags(place), source.changed), LIVE));
         }
         if name == LATEST {
             let latest = source.latest.map(|number| self.link_attr(Node::Latest(number))).transpose()?;
@@ -197,7 +190,7 @@ impl View {
         let points =
             points.into_iter().map(|(number, name)| (name.as_bytes(), u64::from(number.0), self.root_of(number)));
         let after = u64::from(Number::MAX.0);
-        let tags = live_directory(Node::Tags(place), Self::changed(shelf, source));
+        let tags = live_directory(Node::Tags(place), source.changed);
         let others = source
             .latest
             .map(|number| (LATEST, after + 1, self.link_attr(Node::Latest(number))))
@@ -259,7 +252,7 @@ impl Tree for View {
             Node::Root => {
                 let Some(place) = shelf.find(name) else { return Ok(Lookup::Absent(LIVE)) };
                 let source = shelf.source(place).ok_or(TreeError::Gone)?;
-                Ok(Lookup::Found(live_directory(Node::Source(place), Self::changed(&shelf, source)), LIVE))
+                Ok(Lookup::Found(live_directory(Node::Source(place), source.changed), LIVE))
             }
             Node::Source(place) => self.lookup_in_source(shelf.source(place).ok_or(TreeError::Gone)?, place, name),
             Node::Tags(place) => {
@@ -289,12 +282,11 @@ impl Tree for View {
         let node = Node::from_id(node).ok_or(TreeError::NotFound)?;
         match node {
             Node::Root => {
-                let changed = shelf.sources().map(|(_, source)| Self::changed(&shelf, source)).max();
-                Ok(live_directory(node, changed.unwrap_or_default()))
+                Ok(live_directory(node, shelf.changed()))
             }
             Node::Source(place) | Node::Tags(place) => {
                 let source = shelf.source(place).ok_or(TreeError::Gone)?;
-                Ok(live_directory(node, Self::changed(&shelf, source)))
+                Ok(live_directory(node, source.changed))
             }
             Node::Latest(_) | Node::Tag(_) => self.link_attr(node),
             Node::Directory { .. } | Node::File(_) => {
@@ -309,7 +301,7 @@ impl Tree for View {
         match Node::from_id(directory).ok_or(TreeError::NotFound)? {
             Node::Root => {
                 let sources = shelf.sources().map(|(place, source)| {
-                    let attr = live_directory(Node::Source(place), Self::changed(&shelf, source));
+                    let attr = live_directory(Node::Source(place), source.changed);
                     (source.name.as_bytes(), u64::from(place) + 1, Ok(attr))
                 });
                 Self::list_live(sources, from, take)
@@ -358,6 +350,12 @@ impl Tree for View {
             return Err(TreeError::WrongKind);
         }
         self.reader.read(&catalog, &entry, offset, len, out).map_err(|error| log_read(&error, &catalog, &entry))
+    }
+
+    fn ahead(&self, node: NodeId, offset: u64, len: usize, push: &mut dyn FnMut(NodeId, u64, &[u8]) -> bool) {
+        if let Some(Node::File(birth)) = Node::from_id(node) {
+            self.push_ahead(birth, offset, len, push);
+        }
     }
 
     fn seek(&self, node: NodeId, offset: u64, what: Seek) -> Result<u64> {

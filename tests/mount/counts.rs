@@ -82,9 +82,9 @@ fn diff_between_two_points_reads_only_what_changed() {
     let ran = limited(Command::new("diff").args(["-r", "-q"]).arg(point(&first)).arg(point(&second))).exits(1);
     assert_eq!(ran.stdout.lines().count(), 2, "{ran:#?}");
     let after = mount.counts();
-    // Two versions of two files of 20,000 bytes, each one message, and perhaps one that finds the end.
+    // Two versions of two files of 20,000 bytes, each one message at most, and perhaps one that finds the end. Some may be there already when they are wanted.
     let reads = after["read"] - before["read"];
-    assert!((4..=8).contains(&reads), "{reads} READ messages; {after:?}");
+    assert!((1..=8).contains(&reads), "{reads} READ messages; {after:?}");
 
     // A point against itself: nothing at all.
     limited(Command::new("diff").arg("-r").arg(point(&first)).arg(point(&first))).exits(0);

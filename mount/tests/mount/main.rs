@@ -7,6 +7,7 @@ mod damage;
 mod kernel_cache;
 mod lifecycle;
 mod memory;
+mod pace;
 mod permissions;
 mod rig;
 mod user;

@@ -40,6 +40,10 @@ pub(crate) struct Memory {
     next: AtomicU64,
     /// Names that are not there are remembered for ever, as a directory that announces its changes may ask.
     pub(crate) absent_forever: AtomicBool,
+    /// What names mean is asked each time.
+    pub(crate) fleeting: AtomicBool,
+    /// After a read, these files are offered whole.
+    pub(crate) siblings: RwLock<Vec<NodeId>>,
 }
 
 impl Memory {
@@ -88,6 +92,7 @@ impl Memory {
             let Body::Directory(directory) = &mut parent.body else { panic!("no directory") };
             directory.names.insert(name.clone(), node);
             directory.entries.push((position, name, node));
+            parent.attr.mtime.nanos += 1;
         });
         let mut nodes = self.write();
         let names = nodes.values().filter_map(|node| match &node.body {
@@ -106,6 +111,7 @@ impl Memory {
             let Body::Directory(directory) = &mut parent.body else { panic!("no directory") };
             directory.names.remove(name.as_bytes());
             directory.entries.retain(|(_, listed, _)| listed != name.as_bytes());
+            parent.attr.mtime.nanos += 1;
         });
     }
 
@@ -171,6 +177,9 @@ impl Tree for Memory {
             Lifetime::For(std::time::Duration::ZERO)
         };
         match found {
+            Some(node) if self.fleeting.load(Ordering::Relaxed) => {
+                Ok(Lookup::Found(self.attr(node)?, Lifetime::For(std::time::Duration::ZERO)))
+            }
             Some(node) => Ok(Lookup::Found(self.attr(node)?, Lifetime::Forever)),
             None => Ok(Lookup::Absent(absent)),
         }
@@ -215,9 +224,21 @@ impl Tree for Memory {
         })
     }
 
+    fn ahead(&self, node: NodeId, _: u64, _: usize, push: &mut dyn FnMut(NodeId, u64, &[u8]) -> bool) {
+        for sibling in self.siblings.read().unwrap().iter().filter(|sibling| **sibling != node) {
+            let mut data = Vec::new();
+            if self.read(*sibling, 0, 1 << 20, &mut data).is_err() || !push(*sibling, 0, &data) {
+                return;
+            }
+        }
+    }
+
     fn read(&self, node: NodeId, offset: u64, len: usize, out: &mut Vec<u8>) -> Result<()> {
         let (size, slow) = self.with(node, |node| Ok((node.attr.size, node.slow)))?;
-        std::thread::sleep(slow);
+        if !slow.is_zero() {
+            dbakfs_mount::step_aside();
+            std::thread::sleep(slow);
+        }
         self.with_body(node, |body| {
             let Body::File(pieces) = body else { return Err(TreeError::WrongKind) };
             let end = size.min(offset.saturating_add(len as u64)).max(offset);

@@ -1,6 +1,7 @@
 //! Who may see what, and that nobody may write.
 
 use std::fs::{self, OpenOptions, Permissions};
+use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 
 use dbakfs_mount::MountOptions;
@@ -111,8 +112,9 @@ fn every_way_to_write_is_erofs_even_after_a_remount() {
             ("link", errno(fs::hard_link(&file, &new))),
             ("symlink", errno(std::os::unix::fs::symlink("x", &new))),
             ("chmod", errno(fs::set_permissions(&file, Permissions::from_mode(0o777)))),
-            ("write", errno(OpenOptions::new().write(true).open(&file))),
-            ("append", errno(OpenOptions::new().append(true).open(&file))),
+            // Once somebody has remounted, the kernel, which asks for no open, lets the file be opened: then the write is refused.
+            ("write", errno(OpenOptions::new().write(true).open(&file).and_then(|mut file| file.write_all(b"x")))),
+            ("append", errno(OpenOptions::new().append(true).open(&file).and_then(|mut file| file.write_all(b"x")))),
             ("truncate", errno(OpenOptions::new().write(true).custom_flags(libc::O_TRUNC).open(&file))),
             ("chown", errno(std::os::unix::fs::chown(&file, Some(1), None))),
         ];

@@ -1,0 +1,121 @@
+//! Puts data into the page cache before it is asked for: the files that lie beside the one just read cost no message then.
+//!
+//! A thread of its own: storing waits for a page that a pending read holds, so a thread that answers reads must never do it. Only nodes that the
+//! kernel knows can be stored to; the first that it does not know ends a push. Invariant: nobody who answers messages ever waits for this thread.
+
+use std::collections::HashSet;
+use std::io::{self, IoSlice};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::tree::{NodeId, Tree};
+
+/// Reads that may wait to be looked at. More are let go: pushing is a favour.
+const QUEUE: usize = 32;
+
+/// How far ahead of the reader a first push goes, in bytes, and how far one does that a reader has followed to its end.
+const FIRST_BYTES: usize = 1 << 20;
+const MOST_BYTES: usize = 8 << 20;
+
+/// What was pushed is not pushed again for so long, nor while so many others were not.
+const FRESH: Duration = Duration::from_secs(1);
+const FRESH_COUNT: usize = 8192;
+
+/// `FUSE_NOTIFY_STORE` of linux/fuse.h; fuser's own call does not say when the kernel does not know the node.
+const STORE: i32 = 4;
+
+/// Bytes of `fuse_out_header` and `fuse_notify_store_out`.
+const HEAD_LEN: usize = 40;
+
+/// A read that was answered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Answered {
+    pub(crate) node: NodeId,
+    pub(crate) offset: u64,
+    pub(crate) len: usize,
+}
+
+/// Takes answered reads, from any thread. When it is dropped the pushing ends; the thread, which holds the tree and the device, a moment later.
+#[derive(Debug)]
+pub(crate) struct Pusher(SyncSender<Answered>);
+
+impl Pusher {
+    /// Begins to push what `tree` has ahead of reads into the page cache behind `device`.
+    pub(crate) fn start<T: Tree>(tree: Arc<T>, device: OwnedFd) -> io::Result<(Self, JoinHandle<()>)> {
+        let (sender, reads) = sync_channel(QUEUE);
+        let thread = std::thread::Builder::new().name("dbakfs-push".to_owned());
+        let thread = thread.spawn(move || run(&*tree, &device, &reads))?;
+        Ok((Self(sender), thread))
+    }
+
+    /// Says that a read was answered. Never waits.
+    pub(crate) fn answered(&self, read: Answered) {
+        // Too many, or the thread has ended: then nothing is pushed.
+        let _ = self.0.try_send(read);
+    }
+}
+
+fn run<T: Tree>(tree: &T, device: &OwnedFd, reads: &Receiver<Answered>) {
+    let mut pushed = Recent::default();
+    // Where the last push ended because it had gone far enough, and how far the next goes from there.
+    let mut follow: Option<(NodeId, u64)> = None;
+    let mut budget = FIRST_BYTES;
+    while let Ok(read) = reads.recv() {
+        budget = if follow == Some((read.node, read.offset)) { (budget * 2).min(MOST_BYTES) } else { FIRST_BYTES };
+        follow = None;
+        let mut left = budget;
+        pushed.add(read.node, read.offset);
+        tree.ahead(read.node, read.offset, read.len, &mut |node, offset, data| {
+            if data.len() > left {
+                follow = Some((node, offset));
+                return false;
+            }
+            left -= data.len();
+            !pushed.add(node, offset) || store(device, node, offset, data).is_ok()
+        });
+    }
+}
+
+/// Stores `data` at `offset` of `node`. Fails where the kernel does not know the node, or is gone.
+fn store(device: &OwnedFd, node: NodeId, offset: u64, data: &[u8]) -> io::Result<()> {
+    let too_long = |_| io::Error::from(io::ErrorKind::InvalidInput);
+    let size = u32::try_from(data.len()).map_err(too_long)?;
+    let len = u32::try_from(HEAD_LEN + data.len()).map_err(too_long)?;
+    let mut head = [0; HEAD_LEN];
+    head[0..4].copy_from_slice(&len.to_ne_bytes());
+    head[4..8].copy_from_slice(&STORE.to_ne_bytes());
+    // 8..16: the number of the message that this answers: none.
+    head[16..24].copy_from_slice(&node.0.to_ne_bytes());
+    head[24..32].copy_from_slice(&offset.to_ne_bytes());
+    head[32..36].copy_from_slice(&size.to_ne_bytes());
+    rustix::io::writev(device, &[IoSlice::new(&head), IoSlice::new(data)])?;
+    Ok(())
+}
+
+/// What was pushed a short while ago: two generations, the older forgotten when the younger is full or old.
+struct Recent {
+    young: HashSet<(NodeId, u64)>,
+    old: HashSet<(NodeId, u64)>,
+    since: Instant,
+}
+
+impl Default for Recent {
+    fn default() -> Self {
+        Self { young: HashSet::new(), old: HashSet::new(), since: Instant::now() }
+    }
+}
+
+impl Recent {
+    /// Answers whether this is new.
+    fn add(&mut self, node: NodeId, offset: u64) -> bool {
+        if self.young.len() >= FRESH_COUNT || self.since.elapsed() > FRESH {
+            std::mem::swap(&mut self.young, &mut self.old);
+            self.young.clear();
+            self.since = Instant::now();
+        }
+        !self.old.contains(&(node, offset)) && self.young.insert((node, offset))
+    }
+}
