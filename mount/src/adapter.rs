@@ -21,8 +21,10 @@ use fuser::{
 
 use crate::attr;
 use crate::errno;
+use crate::scaffold::{Scaffold, Seen};
 use crate::stats::{Counters, Message};
 use crate::tree::{self, Lifetime, Lookup, NodeId, Seek, Tree, TreeError};
+use crate::xattrs::Xattrs;
 
 /// Node numbers are never given to another node, so one generation is enough.
 const GENERATION: Generation = Generation(0);
@@ -53,14 +55,16 @@ thread_local! {
 pub(crate) struct Adapter<T> {
     tree: Arc<T>,
     counters: Arc<Counters>,
+    xattrs: Arc<Xattrs>,
+    scaffold: Arc<Scaffold>,
 }
 
 type Answer<R> = Result<R, Errno>;
 
 impl<T: Tree> Adapter<T> {
-    /// Serves `tree` and counts into `counters`.
-    pub(crate) fn new(tree: Arc<T>, counters: Arc<Counters>) -> Self {
-        Self { tree, counters }
+    /// Serves `tree` and counts into `counters`. Who else holds `xattrs` and `scaffold` has a say in what is answered.
+    pub(crate) fn new(tree: Arc<T>, counters: Arc<Counters>, xattrs: Arc<Xattrs>, scaffold: Arc<Scaffold>) -> Self {
+        Self { tree, counters, xattrs, scaffold }
     }
 
     /// Counts a message and asks the tree. A panic costs this answer, not the mount.
@@ -139,6 +143,18 @@ fn reply_sized(answer: Answer<Vec<u8>>, size: u32, reply: ReplyXattr) {
     }
 }
 
+/// What a name on the scaffold is: nothing of it may be remembered.
+fn reply_seen(seen: Seen, reply: ReplyEntry) {
+    match seen {
+        Seen::Stub(attr) => match attr::to_kernel(&attr) {
+            Ok(stub) => reply.entry_with_ttls(&attr::ttl(attr.lifetime), &Duration::ZERO, &stub, GENERATION),
+            Err(error) => reply.error(errno::of(error)),
+        },
+        Seen::Absent => reply.error(Errno::ENOENT),
+        Seen::NotYet => reply.error(Errno::EINTR),
+    }
+}
+
 /// Messages that never get another answer. Those that would write meet `ro` before they come here, unless somebody remounts.
 macro_rules! refuse {
     ($($errno:ident: $name:ident($($argument:ty),*) $reply:ty;)*) => {
@@ -157,7 +173,11 @@ impl<T: Tree> Filesystem for Adapter<T> {
         Ok(())
     }
 
-    fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+    fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        if let Some(seen) = self.scaffold.seen(request.pid(), NodeId(parent.0), name.as_bytes()) {
+            self.counters.add(Message::Lookup);
+            return reply_seen(seen, reply);
+        }
         let found = self.ask(Message::Lookup, |tree| match tree.lookup(NodeId(parent.0), name.as_bytes())? {
             Lookup::Found(attr, lifetime) => {
                 Ok((attr::to_kernel(&attr)?, attr::ttl(attr.lifetime), attr::ttl(lifetime)))
@@ -289,11 +309,19 @@ impl<T: Tree> Filesystem for Adapter<T> {
     }
 
     fn getxattr(&self, _: &Request, node: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        if self.xattrs.refuses() {
+            self.counters.add(Message::GetXattr);
+            return reply.error(Errno::ENOSYS);
+        }
         let value = self.ask(Message::GetXattr, |tree| tree.xattr(NodeId(node.0), name.as_bytes()));
         reply_sized(value, size, reply);
     }
 
     fn listxattr(&self, _: &Request, node: INodeNo, size: u32, reply: ReplyXattr) {
+        if self.xattrs.refuses() {
+            self.counters.add(Message::ListXattr);
+            return reply.error(Errno::ENOSYS);
+        }
         reply_sized(self.ask(Message::ListXattr, |tree| tree.xattr_names(NodeId(node.0))), size, reply);
     }
 
