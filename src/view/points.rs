@@ -2,7 +2,7 @@
 //!
 //! A snapshot: made by a listing of the store, asked by many threads, replaced whole when the store has changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::format::{Number, Point};
 use crate::repository::{Points, SourceName, when};
@@ -13,6 +13,19 @@ pub(super) struct Shelf {
     sources: Vec<Source>,
     by_name: BTreeMap<String, u32>,
     points: BTreeMap<Number, Point>,
+    /// Those of the points that another mount shows.
+    grafted: BTreeSet<Number>,
+}
+
+/// How a point stands in the directory of its source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stand {
+    /// With all that it holds.
+    Here,
+    /// As a stub, covered by another mount.
+    Grafted,
+    /// Not yet: nothing leads to it.
+    Hidden,
 }
 
 /// A source and what stands in its directory.
@@ -26,23 +39,30 @@ pub(super) struct Source {
 }
 
 impl Shelf {
-    /// Shelves `points`. Sources keep the places that they have in `before`: a place is part of a node's number.
-    pub(super) fn new(points: &Points, before: &Self) -> Self {
+    /// Shelves `points`, each as `stand` says. Sources keep the places that they have in `before`: a place is part of a node's number.
+    pub(super) fn new(points: &Points, before: &Self, stand: impl Fn(&Point) -> Stand) -> Self {
         let mut shelf = Self { by_name: before.by_name.clone(), ..Self::default() };
         shelf.sources =
             before.sources.iter().map(|old| Source { name: old.name.clone(), ..Source::default() }).collect();
+        let mut taken = BTreeSet::new();
         for point in &points.points {
             // A catalog may say anything; what could not be a directory is not shown.
             if SourceName::new(&point.source.name).is_err() {
                 tracing::error!("backup {} is not shown: its source has an impossible name", point.number);
                 continue;
             }
-            let place = shelf.place(&point.source.name);
+            let place = shelf.take_place(&point.source.name);
             let source = &mut shelf.sources[place as usize];
             let time = when::format_point_time(point.time);
-            if source.times.contains_key(&time) {
+            // One that is hidden has its name already.
+            if !taken.insert((place, time.clone())) {
                 tracing::error!("backup {} is not shown: another of its source has the same time", point.number);
                 continue;
+            }
+            match stand(point) {
+                Stand::Here => {}
+                Stand::Grafted => _ = shelf.grafted.insert(point.number),
+                Stand::Hidden => continue,
             }
             source.times.insert(time, point.number);
             let newest = source.latest.and_then(|number| shelf.points.get(&number)).map(|newest| newest.time);
@@ -58,9 +78,9 @@ impl Shelf {
         shelf
     }
 
-    fn place(&mut self, name: &str) -> u32 {
-        if let Some(place) = self.by_name.get(name) {
-            return *place;
+    fn take_place(&mut self, name: &str) -> u32 {
+        if let Some(place) = self.place(name) {
+            return place;
         }
         let place = u32::try_from(self.sources.len()).expect("fewer than 2^32 sources");
         self.sources.push(Source { name: name.to_owned(), ..Source::default() });
@@ -68,9 +88,14 @@ impl Shelf {
         place
     }
 
+    /// The place of a source, whether any of its points is shown or not.
+    pub(super) fn place(&self, name: &str) -> Option<u32> {
+        self.by_name.get(name).copied()
+    }
+
     /// The place of a source that has points.
     pub(super) fn find(&self, name: &[u8]) -> Option<u32> {
-        let place = *self.by_name.get(std::str::from_utf8(name).ok()?)?;
+        let place = self.place(std::str::from_utf8(name).ok()?)?;
         self.source(place).map(|_| place)
     }
 
@@ -87,6 +112,16 @@ impl Shelf {
     /// The point of that number.
     pub(super) fn point(&self, number: Number) -> Option<&Point> {
         self.points.get(&number)
+    }
+
+    /// Whether another mount shows the point of that number.
+    pub(super) fn is_grafted(&self, number: Number) -> bool {
+        self.grafted.contains(&number)
+    }
+
+    /// All points, by number.
+    pub(super) fn points(&self) -> impl Iterator<Item = &Point> {
+        self.points.values()
     }
 
     /// The numbers of all points.
