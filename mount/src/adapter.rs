@@ -23,8 +23,10 @@ use crate::attr;
 use crate::crew::Crew;
 use crate::errno;
 use crate::push::{Answered, Pusher};
+use crate::scaffold::{Scaffold, Seen};
 use crate::stats::{Counters, Message};
 use crate::tree::{self, Lifetime, Lookup, NodeId, Seek, Tree, TreeError};
+use crate::xattrs::Xattrs;
 
 /// Node numbers are never given to another node, so one generation is enough.
 const GENERATION: Generation = Generation(0);
@@ -54,10 +56,20 @@ thread_local! {
     static READ_BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
+/// What the messages of a connection are answered from. Who else holds `xattrs` and `scaffold` has a say in it.
+pub(crate) struct Answers<T> {
+    pub(crate) tree: Arc<T>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) xattrs: Arc<Xattrs>,
+    pub(crate) scaffold: Arc<Scaffold>,
+}
+
 /// A [`Filesystem`] over a tree.
 pub(crate) struct Adapter<T> {
     tree: Arc<T>,
     counters: Arc<Counters>,
+    xattrs: Arc<Xattrs>,
+    scaffold: Arc<Scaffold>,
     crew: Arc<Crew>,
     pusher: Pusher,
     /// What the kernel can do, from the first message on.
@@ -67,9 +79,10 @@ pub(crate) struct Adapter<T> {
 type Answer<R> = Result<R, Errno>;
 
 impl<T: Tree> Adapter<T> {
-    /// Serves `tree` and counts into `counters`.
-    pub(crate) fn new(tree: Arc<T>, counters: Arc<Counters>, crew: Arc<Crew>, pusher: Pusher) -> Self {
-        Self { tree, counters, crew, pusher, can: InitFlags::empty() }
+    /// Answers the messages of one connection with `answers`; `crew` are its threads.
+    pub(crate) fn new(answers: Answers<T>, crew: Arc<Crew>, pusher: Pusher) -> Self {
+        let Answers { tree, counters, xattrs, scaffold } = answers;
+        Self { tree, counters, xattrs, scaffold, crew, pusher, can: InitFlags::empty() }
     }
 
     /// Counts a message and asks the tree. A panic costs this answer, not the mount.
@@ -148,6 +161,18 @@ fn reply_sized(answer: Answer<Vec<u8>>, size: u32, reply: ReplyXattr) {
     }
 }
 
+/// What a name on the scaffold is: nothing of it may be remembered.
+fn reply_seen(seen: Seen, reply: ReplyEntry) {
+    match seen {
+        Seen::Stub(attr) => match attr::to_kernel(&attr) {
+            Ok(stub) => reply.entry_with_ttls(&attr::ttl(attr.lifetime), &Duration::ZERO, &stub, GENERATION),
+            Err(error) => reply.error(errno::of(error)),
+        },
+        Seen::Absent => reply.error(Errno::ENOENT),
+        Seen::NotYet => reply.error(Errno::EINTR),
+    }
+}
+
 /// Messages that never get another answer. Those that would write meet `ro` before they come here, unless somebody remounts.
 macro_rules! refuse {
     ($($errno:ident: $name:ident($($argument:ty),*) $reply:ty;)*) => {
@@ -168,8 +193,12 @@ impl<T: Tree> Filesystem for Adapter<T> {
         Ok(())
     }
 
-    fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+    fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let _turn = self.crew.take();
+        if let Some(seen) = self.scaffold.seen(request.pid(), NodeId(parent.0), name.as_bytes()) {
+            self.counters.add(Message::Lookup);
+            return reply_seen(seen, reply);
+        }
         let found = self.ask(Message::Lookup, |tree| match tree.lookup(NodeId(parent.0), name.as_bytes())? {
             Lookup::Found(attr, lifetime) => {
                 Ok((attr::to_kernel(&attr)?, attr::ttl(attr.lifetime), attr::ttl(lifetime)))
@@ -319,12 +348,20 @@ impl<T: Tree> Filesystem for Adapter<T> {
 
     fn getxattr(&self, _: &Request, node: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
         let _turn = self.crew.take();
+        if self.xattrs.refuses() {
+            self.counters.add(Message::GetXattr);
+            return reply.error(Errno::ENOSYS);
+        }
         let value = self.ask(Message::GetXattr, |tree| tree.xattr(NodeId(node.0), name.as_bytes()));
         reply_sized(value, size, reply);
     }
 
     fn listxattr(&self, _: &Request, node: INodeNo, size: u32, reply: ReplyXattr) {
         let _turn = self.crew.take();
+        if self.xattrs.refuses() {
+            self.counters.add(Message::ListXattr);
+            return reply.error(Errno::ENOSYS);
+        }
         reply_sized(self.ask(Message::ListXattr, |tree| tree.xattr_names(NodeId(node.0))), size, reply);
     }
 

@@ -1,4 +1,4 @@
-//! Mounts: by the system call where that is allowed, through the helper where it is not. Does not serve.
+//! Mounts: by the system call where that is allowed, through the helper where it is not; or nowhere in the tree of files. Does not serve.
 //!
 //! Invariant: whatever the way, the mount is read-only, without set-uid programs and devices, and the kernel checks permissions.
 
@@ -13,7 +13,7 @@ use rustix::mount::MountFlags;
 
 use crate::error::{MountError, Result};
 use crate::mountpoint::FS_TYPE;
-use crate::{MountOptions, fusermount};
+use crate::{MountOptions, detached, fusermount};
 
 const DEVICE: &str = "/dev/fuse";
 const SUBTYPE: &str = "dbakfs";
@@ -27,6 +27,15 @@ pub(crate) fn connect(path: &Path, options: &MountOptions) -> Result<OwnedFd> {
     }
     let rules = "ro,nosuid,nodev,noatime,default_permissions";
     fusermount::mount(path, &format!("{rules},subtype={SUBTYPE},fsname={name}{allow_other}"))
+}
+
+/// Makes a mount that stands nowhere yet; gives it and the descriptor of its connection. `path` is for errors to name.
+pub(crate) fn connect_detached(path: &Path, options: &MountOptions) -> Result<(OwnedFd, OwnedFd)> {
+    let device = OpenOptions::new().read(true).write(true).open(DEVICE).map_err(MountError::io("open", DEVICE))?;
+    let device = OwnedFd::from(device);
+    let mount = detached::fuse(&device, SUBTYPE, &source_name(&options.name), options.allow_other)
+        .map_err(MountError::io("make a second connection for", path))?;
+    Ok((mount, device))
 }
 
 /// Nothing where only the helper may mount.

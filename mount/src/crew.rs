@@ -51,6 +51,7 @@ struct State {
     resting: usize,
     /// Members that may leave their rest.
     called: usize,
+    may_stay_awake: bool,
     /// The leader does not sleep.
     is_awake: bool,
     last: Instant,
@@ -70,9 +71,8 @@ impl Drop for Member {
 }
 
 impl Crew {
-    /// The threads that will serve `device`. Where there is one processor only, whoever asks without sleep would take it from who is to be served:
-    /// then `may_spin` is false.
-    pub(crate) fn new(device: &OwnedFd, may_spin: bool) -> io::Result<Arc<Self>> {
+    /// The threads that will serve `device`.
+    pub(crate) fn new(device: &OwnedFd) -> io::Result<Arc<Self>> {
         let flags = rustix::fs::fcntl_getfl(device)?;
         let state = State {
             device: Some(device.try_clone()?),
@@ -80,6 +80,7 @@ impl Crew {
             waiting: 0,
             resting: 0,
             called: 0,
+            may_stay_awake: false,
             is_awake: false,
             last: Instant::now(),
             streak: 0,
@@ -90,7 +91,9 @@ impl Crew {
             burst: Condvar::new(),
             messages: AtomicU64::new(0),
         });
-        if may_spin {
+        // Where there is one processor only, whoever asks without sleep would take it from who is to be served.
+        if std::thread::available_parallelism().is_ok_and(|processors| processors.get() > 1) {
+            crew.lock().may_stay_awake = true;
             let watched = Arc::clone(&crew);
             std::thread::Builder::new().name("dbakfs-silence".to_owned()).spawn(move || watched.watch_for_silence())?;
         }
@@ -111,7 +114,7 @@ impl Crew {
         if !is_new {
             state.waiting -= 1;
         }
-        if !state.is_awake {
+        if state.may_stay_awake && !state.is_awake {
             let now = Instant::now();
             state.streak = if now.duration_since(state.last) < BURST_GAP { state.streak + 1 } else { 0 };
             state.last = now;

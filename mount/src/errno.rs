@@ -15,6 +15,7 @@ pub(crate) fn of(error: TreeError) -> Errno {
         TreeError::WrongKind => Errno::EINVAL,
         TreeError::NoAttribute => Errno::ENODATA,
         TreeError::PastEnd => Errno::ENXIO,
+        TreeError::Elsewhere => Errno::EREMOTE,
         TreeError::Damaged => Errno::EIO,
     }
 }

@@ -63,6 +63,14 @@ pub enum MountError {
         /// What is mounted there.
         fs_type: String,
     },
+    /// The server has attached this to its own mount.
+    #[error("{path} is a part of the dbakfs mounted at {of}; unmount that")]
+    Part {
+        /// What was to be unmounted.
+        path: PathBuf,
+        /// The whole.
+        of: PathBuf,
+    },
     /// Nothing is mounted here.
     #[error("nothing is mounted at {0}")]
     NotMounted(PathBuf),

@@ -3,20 +3,28 @@
 //! Invariant: [`at`] names the mount that a path really leads into, however many are stacked or hidden.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags};
+
+const TABLE: &str = "/proc/self/mountinfo";
 
 /// One line of `/proc/self/mountinfo`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
     /// The mount, unique among those that exist now.
     pub(crate) id: u64,
+    /// The mount that it stands in.
+    pub(crate) parent: u64,
     /// Major and minor number, as in `st_dev` of all that is inside.
     pub(crate) device: (u32, u32),
+    /// What of the file system it shows: `/`, or a directory inside.
+    pub(crate) root: PathBuf,
     /// Where it is mounted.
     pub(crate) point: PathBuf,
     /// Options of this mount, such as `ro,nosuid`.
@@ -39,7 +47,7 @@ pub(crate) struct Place {
 
 /// Everything that is mounted.
 pub(crate) fn read() -> io::Result<Vec<Entry>> {
-    let text = std::fs::read("/proc/self/mountinfo")?;
+    let text = std::fs::read(TABLE)?;
     Ok(text.split(|&byte| byte == b'\n').filter_map(parse).collect())
 }
 
@@ -57,18 +65,39 @@ pub(crate) fn at(path: &Path) -> io::Result<Place> {
     Ok(Place { path, mount, reference })
 }
 
+/// Tells whether the table has changed, without reading it.
+#[derive(Debug)]
+pub(crate) struct Watch(File);
+
+impl Watch {
+    /// Watches from now on.
+    pub(crate) fn begin() -> io::Result<Self> {
+        File::open(TABLE).map(Self)
+    }
+
+    /// Whether anything was mounted or unmounted since the last time; yes, where the kernel does not tell.
+    pub(crate) fn has_changed(&self) -> bool {
+        let mut poll = [PollFd::new(&self.0, PollFlags::PRI)];
+        let polled = rustix::event::poll(&mut poll, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+        polled.is_err() || poll[0].revents().intersects(PollFlags::PRI | PollFlags::ERR)
+    }
+}
+
 /// `id parent major:minor root point options optional… - type source super-options`
 fn parse(line: &[u8]) -> Option<Entry> {
     let mut fields = line.split(|&byte| byte == b' ');
     let id = text(fields.next()?).parse().ok()?;
-    let device = text(fields.nth(1)?);
+    let parent = text(fields.next()?).parse().ok()?;
+    let device = text(fields.next()?);
     let (major, minor) = device.split_once(':')?;
-    let point = PathBuf::from(OsString::from_vec(unescape(fields.nth(1)?)));
+    let path = |field| PathBuf::from(OsString::from_vec(unescape(field)));
+    let (root, point) = (path(fields.next()?), path(fields.next()?));
     let options = text(fields.next()?);
     fields.find(|&field| field == b"-")?;
     let fs_type = text(fields.next()?);
     let source = text(fields.next()?);
-    Some(Entry { id, device: (major.parse().ok()?, minor.parse().ok()?), point, options, fs_type, source })
+    let device = (major.parse().ok()?, minor.parse().ok()?);
+    Some(Entry { id, parent, device, root, point, options, fs_type, source })
 }
 
 fn text(field: &[u8]) -> String {
@@ -100,7 +129,8 @@ mod tests {
             br"36 35 0:57 / /mnt/two\040words\134 ro,nosuid shared:1 master:2 - fuse.dbakfs my\040store rw,user_id=0",
         )
         .unwrap();
-        assert_eq!(entry.id, 36);
+        assert_eq!((entry.id, entry.parent), (36, 35));
+        assert_eq!(entry.root, PathBuf::from("/"));
         assert_eq!(entry.device, (0, 57));
         assert_eq!(entry.point, PathBuf::from("/mnt/two words\\"));
         assert_eq!(entry.options, "ro,nosuid");

@@ -3,26 +3,29 @@
 //! Invariant: only this very mount is ever unmounted, never another that took its place.
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use fuser::{Session, SessionACL};
-
-use crate::adapter::Adapter;
-use crate::connect::connect;
-use crate::crew::Crew;
+use crate::adapter::Answers;
+use crate::connect::{connect, connect_detached};
+use crate::connection::Connection;
+use crate::detached;
 use crate::ending::Ending;
 use crate::error::{MountError, Result};
+use crate::graft::{self, Graft, Grafts, Stem};
 use crate::live::Live;
 use crate::mountpoint::{self, Unmounted};
-use crate::push::Pusher;
+use crate::scaffold::Scaffold;
 use crate::stats::{Counters, Counts};
 use crate::tree::Tree;
+use crate::xattrs::Xattrs;
 
 /// Read-ahead that root gives the mount; the kernel's own limit of 128 KiB makes eight messages of what one can carry.
 const READ_AHEAD_KIB: u32 = 1024;
+
+/// Threads that answer on a second connection, at most.
+const SECOND_THREADS: usize = 2;
 
 /// How to mount.
 #[derive(Clone, Debug)]
@@ -48,60 +51,76 @@ pub struct Mounted {
     path: PathBuf,
     id: u64,
     device: (u32, u32),
-    live: Live,
+    connection: Connection,
     counters: Arc<Counters>,
-    ending: Arc<Ending>,
+    xattrs: Arc<Xattrs>,
+    /// Where nothing can be attached, the first connection answers for all.
+    grafts: Option<Grafts>,
 }
 
 /// Mounts `tree` at `path`, healing a dead mount there. When this returns, the mount has answered.
 pub fn mount<T: Tree>(tree: Arc<T>, path: &Path, options: &MountOptions) -> Result<Mounted> {
+    let (counters, xattrs) = (Arc::default(), Arc::new(Xattrs::answering()));
+    begin(Answers { tree, counters, xattrs, scaffold: Arc::default() }, None, path, options)
+}
+
+/// Mounts like [`mount`], and spares the kernel its questions for extended attributes as long as `first` shows no node that has any, which
+/// `has_xattrs` says of now. Before it shows any it must ask [`Mounted::admits_xattrs`]; where it then may not, they are
+/// to be shown by `second`, and attached with [`Mounted::graft`]. What stands at a path in both trees must bear the same names.
+///
+/// Where the system lets nothing be attached (ordinary users, Linux before 6.15), all questions are answered by `first`.
+pub fn mount_grafting<T: Tree, U: Tree>(
+    first: Arc<T>,
+    second: Arc<U>,
+    has_xattrs: bool,
+    path: &Path,
+    options: &MountOptions,
+) -> Result<Mounted> {
+    if has_xattrs || !detached::is_supported() {
+        return mount(first, path, options);
+    }
+    let counters = Arc::<Counters>::default();
+    let (xattrs, scaffold) = (Arc::new(Xattrs::undecided()), Arc::<Scaffold>::default());
+    let answers = Answers { tree: first, counters: Arc::clone(&counters), xattrs, scaffold: Arc::clone(&scaffold) };
+    let begin_second = {
+        let (path, options) = (path.to_owned(), options.clone());
+        move || {
+            let (mount, device) = connect_detached(&path, &options)?;
+            let xattrs = Arc::new(Xattrs::answering());
+            let (tree, counters) = (Arc::clone(&second), Arc::clone(&counters));
+            let answers = Answers { tree, counters, xattrs, scaffold: Arc::default() };
+            let connection = Connection::serve(answers, device, options.threads.min(SECOND_THREADS), &path)?;
+            raise_read_ahead(
+                graft::device_of(&mount).map_err(MountError::io("look at the second connection of", &path))?,
+            );
+            Ok((mount, connection))
+        }
+    };
+    let grafts = Grafts::new(scaffold, Box::new(begin_second));
+    begin(answers, Some(grafts), path, options)
+}
+
+fn begin<T: Tree>(answers: Answers<T>, grafts: Option<Grafts>, path: &Path, options: &MountOptions) -> Result<Mounted> {
     let path = mountpoint::prepare(path)?;
     let device = connect(&path, options)?;
-    serve(tree, device, &path, options).inspect_err(|_| {
+    let (counters, xattrs) = (Arc::clone(&answers.counters), Arc::clone(&answers.xattrs));
+    let served = || {
+        let ours = mountpoint::look(&path)?.mount.filter(mountpoint::is_ours);
+        let ours = ours.ok_or_else(|| MountError::NotMounted(path.clone()))?;
+        let connection = Connection::serve(answers, device, options.threads, &path)?;
+        let (id, device) = (ours.id, ours.device);
+        let mounted = Mounted { path: path.clone(), id, device, connection, counters, xattrs, grafts };
+        raise_read_ahead(device);
+        // A real question to the threads. Had they not started, the connection would be closed and this fail.
+        mountpoint::ask(&path).map_err(MountError::io("read the root of", &path))?;
+        Ok(mounted)
+    };
+    served().inspect_err(|_| {
         // The descriptor is closed by now, so what is left at the path is a dead mount of ours.
         if let Err(error) = mountpoint::heal(&path) {
             tracing::warn!(%error, "a mount that could not be served was left behind");
         }
     })
-}
-
-fn serve<T: Tree>(tree: Arc<T>, device: OwnedFd, path: &Path, options: &MountOptions) -> Result<Mounted> {
-    let ours = mountpoint::look(path)?.mount.filter(mountpoint::is_ours);
-    let ours = ours.ok_or_else(|| MountError::NotMounted(path.to_owned()))?;
-    let ending = Arc::new(Ending::of(&device).map_err(MountError::io("watch", path))?);
-    let counters = Arc::new(Counters::default());
-    let watch = MountError::io("watch", path);
-    let may_spin = std::thread::available_parallelism().is_ok_and(|processors| processors.get() > 1);
-    let crew = Crew::new(&device, may_spin).map_err(watch)?;
-    let start = |error| MountError::io("start the threads of", path)(error);
-    let (pusher, pushing) = device.try_clone().and_then(|device| Pusher::start(Arc::clone(&tree), device)).map_err(start)?;
-    let mut config = fuser::Config::default();
-    config.n_threads = Some(options.threads.max(1));
-    // The kernel lets in whom the mount options allow; fuser's second check would only shut out programs that change their user.
-    let session = Session::from_fd(Adapter::new(tree, Arc::clone(&counters), crew, pusher), device, SessionACL::All, config)
-        .map_err(MountError::io("begin serving", path))?;
-    let live = Live::new(session.notifier());
-    let mounted =
-        Mounted { path: path.to_owned(), id: ours.id, device: ours.device, live: live.clone(), counters, ending };
-    let ending = Arc::clone(&mounted.ending);
-    std::thread::Builder::new()
-        .name("dbakfs-mount".to_owned())
-        .spawn(move || {
-            if let Err(error) = session.run() {
-                tracing::error!(%error, "serving the mount ended with an error");
-            }
-            live.close();
-            // With the adapter its pusher is gone. Only when the thread is, too, is nothing of the mount left in this process.
-            if pushing.join().is_err() {
-                tracing::error!("the thread that pushes ahead panicked");
-            }
-            ending.reach();
-        })
-        .map_err(start)?;
-    raise_read_ahead(mounted.device);
-    // A real question to the threads. Had they not started, the connection would be closed and this fail.
-    mountpoint::ask(path).map_err(MountError::io("read the root of", path))?;
-    Ok(mounted)
 }
 
 impl Mounted {
@@ -117,31 +136,73 @@ impl Mounted {
 
     /// A handle to invalidate what the kernel remembers.
     pub fn live(&self) -> Live {
-        self.live.clone()
+        self.connection.live.clone()
     }
 
-    /// The messages that came so far.
+    /// The messages that came so far, on both connections.
     pub fn messages(&self) -> Counts {
         self.counters.snapshot()
     }
 
+    /// Nodes with extended attributes wait to be shown: whether the first tree may show them, from now on and for ever. If not, they are
+    /// to be [grafted](Self::graft).
+    pub fn admits_xattrs(&self) -> bool {
+        self.xattrs.admits()
+    }
+
+    /// Attaches a part of the second tree, which must show it already, to the first, where nobody sees it yet. `show` makes the first
+    /// tree show the stubs, and what refers to them, to everybody; it is called when they are covered, and until then nobody finds
+    /// them but this very thread. `false` says that the mount has left the tree of files, or is about to.
+    ///
+    /// Asks the mount itself, so never call it from within a [`Tree`], nor while holding a lock that a tree's answers wait for.
+    pub fn graft(&self, graft: &Graft, show: impl FnOnce()) -> Result<bool> {
+        self.grafts.as_ref().map_or(Ok(false), |grafts| grafts.add(self.stem(), graft, show))
+    }
+
+    /// The paths of those grafts that somebody has taken away since the last call. The first tree must cease to show their stubs.
+    pub fn lost_grafts(&self) -> Result<Vec<PathBuf>> {
+        self.grafts.as_ref().map_or(Ok(Vec::new()), |grafts| grafts.lost(self.stem()))
+    }
+
+    /// Takes a graft away; the first tree must have ceased to show its stub.
+    pub fn remove_graft(&self, graft: &Graft) -> Result<()> {
+        self.grafts.as_ref().map_or(Ok(()), |grafts| grafts.remove(self.stem(), graft))
+    }
+
     /// Waits until the mount has ended, whoever unmounted it: unmounted everywhere and closed by its last user.
     pub fn wait(&self) {
-        self.ending.wait();
+        self.connection.ending.wait();
+        if let Some(second) = self.close_grafts() {
+            second.wait();
+        }
     }
 
     /// Waits like [`wait`](Self::wait) but no longer than `time`; says whether the mount has ended.
     pub fn wait_timeout(&self, time: Duration) -> bool {
-        self.ending.wait_timeout(time)
+        let end = Instant::now() + time;
+        let left = || end.saturating_duration_since(Instant::now());
+        self.connection.ending.wait_timeout(left())
+            && self.close_grafts().is_none_or(|second| second.wait_timeout(left()))
     }
 
     /// Unmounts, lazily if the mount is in use: then it is served until its last user closes or this process ends.
     /// A file system that somebody mounted over it is left alone, and so is the mount below ([`MountError::Covered`]).
     pub fn unmount(&self) -> Result<Unmounted> {
-        if self.ending.is_over() {
+        if self.connection.ending.is_over() {
             return Ok(Unmounted::Already);
         }
-        mountpoint::unmount_only(self.id, self.device)
+        let set_ending = |is_ending| _ = self.grafts.as_ref().map(|grafts| grafts.set_ending(is_ending));
+        set_ending(true);
+        mountpoint::unmount_only(self.id, self.device).inspect_err(|_| set_ending(false))
+    }
+
+    /// Once the first connection is over: nothing can be attached any more.
+    fn close_grafts(&self) -> Option<Arc<Ending>> {
+        self.grafts.as_ref().and_then(Grafts::close)
+    }
+
+    fn stem(&self) -> Stem<'_> {
+        Stem { path: &self.path, id: self.id, device: self.device, live: &self.connection.live }
     }
 }
 

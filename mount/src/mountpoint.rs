@@ -67,7 +67,14 @@ pub fn unmount(path: &Path) -> Result<Unmounted> {
     match &place.mount {
         None => Err(MountError::NotMounted(place.path)),
         Some(mount) if !is_ours(mount) => Err(MountError::NotOurs { fs_type: mount.fs_type.clone(), path: place.path }),
-        Some(_) => leave(&release(place)),
+        Some(mount) => {
+            let table = mount_table::read().map_err(MountError::io("read", "/proc/self/mountinfo"))?;
+            if let Some(stem) = table.iter().find(|stem| is_graft(mount, stem)) {
+                return Err(MountError::Part { of: stem.point.clone(), path: place.path });
+            }
+            prune(&table, mount);
+            leave(&release(place))
+        }
     }
 }
 
@@ -95,13 +102,22 @@ pub(crate) fn prepare(path: &Path) -> Result<PathBuf> {
 
 /// Unmounts exactly the mount `id` of `device`, wherever it was moved to.
 pub(crate) fn unmount_only(id: u64, device: (u32, u32)) -> Result<Unmounted> {
+    let Some(place) = find(id, device)? else { return Ok(Unmounted::Already) };
+    if let Some(mount) = &place.mount {
+        prune(&mount_table::read().map_err(MountError::io("read", "/proc/self/mountinfo"))?, mount);
+    }
+    leave(&release(place))
+}
+
+/// Where exactly the mount `id` of `device` is now, if it is anywhere: an error, where another covers it.
+pub(crate) fn find(id: u64, device: (u32, u32)) -> Result<Option<Place>> {
     let table = mount_table::read().map_err(MountError::io("read", "/proc/self/mountinfo"))?;
     let Some(ours) = table.into_iter().find(|entry| entry.id == id && entry.device == device) else {
-        return Ok(Unmounted::Already);
+        return Ok(None);
     };
     let place = look(&ours.point)?;
     match &place.mount {
-        Some(top) if top.id == id && top.device == device => leave(&release(place)),
+        Some(top) if top.id == id && top.device == device => Ok(Some(place)),
         Some(top) => Err(MountError::Covered { fs_type: top.fs_type.clone(), path: place.path }),
         None => Err(MountError::Covered { fs_type: "a mount further up".to_owned(), path: place.path }),
     }
@@ -119,6 +135,32 @@ pub(crate) fn look(path: &Path) -> Result<Place> {
 /// Whether a mount is one of ours.
 pub(crate) fn is_ours(mount: &Entry) -> bool {
     mount.fs_type == FS_TYPE
+}
+
+/// Whether the server of `stem` has attached `mount` to it: a part of its second connection, which bears the same name.
+fn is_graft(mount: &Entry, stem: &Entry) -> bool {
+    let is_part = mount.parent == stem.id && mount.root != Path::new("/");
+    is_part && is_ours(mount) && is_ours(stem) && mount.source == stem.source && mount.device != stem.device
+}
+
+/// Takes away what the server of `stem` has attached to it, but for what is in use. The way there leads through that server: should it
+/// not answer, all is left to the lazy way out.
+fn prune(table: &[Entry], stem: &Entry) {
+    let grafts: Vec<PathBuf> =
+        table.iter().filter(|mount| is_graft(mount, stem)).map(|graft| graft.point.clone()).collect();
+    if grafts.is_empty() {
+        return;
+    }
+    let pruned = within(PATIENCE, move || {
+        for graft in &grafts {
+            if let Err(error) = rustix::mount::unmount(graft, UnmountFlags::NOFOLLOW) {
+                tracing::debug!(%error, path = %graft.display(), "left to the lazy way out");
+            }
+        }
+    });
+    if pruned.is_none() {
+        tracing::debug!(path = %stem.point.display(), "the server does not answer");
+    }
 }
 
 /// Lets go of a place, so that it is not busy for our sake.
@@ -164,24 +206,26 @@ enum Pulse {
     Silent,
 }
 
-/// Asks a mount of ours for a sign of life, in a thread of its own that is left behind should the server hang.
+/// Asks a mount of ours for a sign of life.
 fn pulse(path: &Path) -> Pulse {
-    let (sender, receiver) = mpsc::channel();
     let asked = path.to_owned();
-    let asking = std::thread::Builder::new().name("pulse".to_owned()).spawn(move || {
-        // Nobody listens any more when the answer came too late.
-        let _ = sender.send(ask(&asked));
-    });
-    if asking.is_err() {
-        return Pulse::Silent;
-    }
-    match receiver.recv_timeout(PATIENCE) {
-        Ok(Err(error))
+    match within(PATIENCE, move || ask(&asked)) {
+        Some(Err(error))
             if matches!(error.raw_os_error(), Some(libc::ENOTCONN | libc::ECONNABORTED | libc::ECONNREFUSED)) =>
         {
             Pulse::Dead
         }
-        Ok(_) => Pulse::Alive,
-        Err(_) => Pulse::Silent,
+        Some(_) => Pulse::Alive,
+        None => Pulse::Silent,
     }
+}
+
+/// Does what asks a server, in a thread of its own that is left behind should the server hang.
+fn within<T: Send + 'static>(patience: Duration, act: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (sender, receiver) = mpsc::channel();
+    let begun = std::thread::Builder::new().name("pulse".to_owned()).spawn(move || {
+        // Nobody listens any more when the answer came too late.
+        let _ = sender.send(act());
+    });
+    begun.ok().and_then(|_| receiver.recv_timeout(patience).ok())
 }

@@ -109,6 +109,9 @@ pub enum TreeError {
     /// `lseek` from an offset at or past the end, or for data where only a hole follows (`ENXIO`).
     #[error("past the end")]
     PastEnd,
+    /// What stands here is shown by another mount, which should cover this node and does not (`EREMOTE`).
+    #[error("shown by another mount")]
+    Elsewhere,
     /// What is stored is damaged or could not be read (`EIO`).
     #[error("damaged or unreadable")]
     Damaged,

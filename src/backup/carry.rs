@@ -118,15 +118,14 @@ impl Engine<'_> {
 
     /// Counts an entry that is taken over unseen, and all below it where nothing else will.
     fn count_carried(&mut self, node: &Node) -> Result<()> {
-        self.count_entry(&node.entry.record().meta);
-        self.has_xattrs |= !node.entry.xattrs().is_empty();
+        self.count_entry(&node.entry.record().meta, node.entry.xattrs());
         if node.is_directory() && self.is_differential() && node.layer == Layer::Full {
             let tree = self.previous().clone();
             let mut waiting = vec![tree.directory(node)?];
             while let Some(directory) = waiting.pop() {
                 let mut nodes = tree.entries(directory);
                 while let Some(node) = nodes.next_node()? {
-                    self.count_entry(&node.entry.record().meta);
+                    self.count_entry(&node.entry.record().meta, node.entry.xattrs());
                     if node.is_directory() {
                         waiting.push(tree.directory(&node)?);
                     }

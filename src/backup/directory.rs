@@ -27,7 +27,6 @@ impl Engine<'_> {
     ) -> Result<Below> {
         let base = before.base_of_kind(Kind::Directory);
         let seen = before.seen.as_ref().filter(|seen| seen.is_directory());
-        self.count_entry(&stat.meta);
         let checksum = self.settings.checksum;
         let unchanged = |entry: &Entry| !checksum && version::is_unchanged(stat, entry.record());
         let mut xattrs = None;
@@ -58,7 +57,7 @@ impl Engine<'_> {
         };
         let is_unread = read.is_none();
         let xattrs = read.or_else(|| seen.map(|seen| seen.entry.xattrs().to_vec())).unwrap_or_default();
-        self.has_xattrs |= !xattrs.is_empty();
+        self.count_entry(&stat.meta, &xattrs);
         // Attributes that change within the same tick of the clock leave the same ctime behind.
         let flags = if is_settled(stat, taken_at, dir.margin()) { Flags::default() } else { Flags::RECHECK };
         let version = Version {

@@ -312,7 +312,7 @@ impl Engine<'_> {
             mtime: Timestamp::default(),
         };
         self.unread(listing.dir.path_of(name), errno.into());
-        self.count_entry(&meta);
+        self.count_entry(&meta, &[]);
         let version = Version::bare(meta, Flags::LEFT_OUT);
         let slot = group.push(name, &version, Status::Unread, None);
         let row = self.write_group(Group::default())?;
@@ -321,7 +321,8 @@ impl Engine<'_> {
     }
 
     /// Counts an entry that can be seen at the new point.
-    pub(super) fn count_entry(&mut self, meta: &Meta) {
+    pub(super) fn count_entry(&mut self, meta: &Meta, xattrs: &[u8]) {
+        self.has_xattrs |= !xattrs.is_empty();
         match meta.kind {
             Kind::Directory => self.counts.directories += 1,
             Kind::File => {

@@ -108,8 +108,7 @@ impl Engine<'_> {
             .seen
             .as_ref()
             .is_none_or(|seen| !is_same_node(seen, candidate) || seen.entry.record().status == Status::Unread);
-        self.count_entry(&record.meta);
-        self.has_xattrs |= !candidate.entry.xattrs().is_empty();
+        self.count_entry(&record.meta, candidate.entry.xattrs());
         let mut link = None;
         let mut is_free = true;
         if stat.meta.nlink > 1 {
@@ -161,8 +160,7 @@ impl Engine<'_> {
         self.has_changed |=
             known.is_none_or(|known| before.seen.as_ref().is_none_or(|seen| !is_same_node(seen, known)));
         if let Some(known) = known.filter(|known| self.is_differential() && known.layer == Layer::Full) {
-            self.count_entry(&known.entry.record().meta);
-            self.has_xattrs |= !known.entry.xattrs().is_empty();
+            self.count_entry(&known.entry.record().meta, known.entry.xattrs());
             return Ok(());
         }
         let version = match self.links.version(link) {
@@ -174,8 +172,7 @@ impl Engine<'_> {
                 version
             }
         };
-        self.count_entry(&version.meta);
-        self.has_xattrs |= !version.xattrs.is_empty();
+        self.count_entry(&version.meta, &version.xattrs);
         self.push(group, name, &version, before);
         Ok(())
     }
@@ -231,8 +228,7 @@ impl Engine<'_> {
             version.born = Born::Linked(id);
             self.links.keep(id, Named::Listed(version.clone()));
         }
-        self.count_entry(&version.meta);
-        self.has_xattrs |= !version.xattrs.is_empty();
+        self.count_entry(&version.meta, &version.xattrs);
         self.push(group, name, &version, before);
         Ok(())
     }
@@ -248,7 +244,7 @@ impl Engine<'_> {
         let Some(seen) = &before.seen else {
             let meta = stat.map_or(UNKNOWN, |stat| stat.meta);
             self.has_changed = true;
-            self.count_entry(&meta);
+            self.count_entry(&meta, &[]);
             let version = Version::bare(meta, Flags::NO_CONTENT.with(Flags::RECHECK));
             let base = before.base_of_kind(meta.kind).map(Entry::number);
             group.push(name, &version, Status::Unread, base);
@@ -257,8 +253,7 @@ impl Engine<'_> {
         self.has_changed |= seen.entry.record().status != Status::Unread;
         let mut version = self.carry(seen)?;
         version.flags = version.flags.with(Flags::RECHECK);
-        self.count_entry(&version.meta);
-        self.has_xattrs |= !version.xattrs.is_empty();
+        self.count_entry(&version.meta, &version.xattrs);
         let base = before.base_of_kind(version.meta.kind).map(Entry::number);
         let slot = group.push(name, &version, Status::Unread, base);
         if seen.is_directory() {

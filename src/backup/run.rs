@@ -187,7 +187,7 @@ impl Run<'_> {
             finished: clock,
             previous,
             counts: Counts::default(),
-            has_xattrs: engine.has_xattrs || ground.previous.as_ref().is_some_and(|tree| tree.point().has_xattrs),
+            has_xattrs: engine.has_xattrs,
             program: concat!("dbakfs ", env!("CARGO_PKG_VERSION")).to_owned(),
         };
         self.conclude(engine, point, &points, ground.decision)

@@ -53,7 +53,7 @@ impl Engine<'_> {
             self.absent(&mut before, &mut group, false)?;
         }
         let directory = meta(Kind::Directory, 0o700);
-        self.count_entry(&directory);
+        self.count_entry(&directory, &[]);
         self.has_changed = true;
         let mut root = Group::default();
         let version = Version { content: Content::Children(0), ..Version::bare(directory, Flags::default()) };

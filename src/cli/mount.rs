@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use dbakfs::repository::{CacheBytes, Reader};
-use dbakfs::view::{Refresher, View};
+use dbakfs::view::{Refresher, Views};
 use dbakfs_mount::{MountError, MountOptions, Mounted, Unmounted, mountpoint};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
@@ -137,7 +137,7 @@ fn serve(global: &Global, args: &Args) -> Result<Exit> {
         output::complain(&format!("warning: reading without a lease, a prune elsewhere would not wait: {reason}"));
     }
     let store_path = std::path::absolute(reader.store().path())?;
-    let view = Arc::new(View::new(reader)?);
+    let views = Views::new(reader)?;
     let options = MountOptions {
         allow_other: args.allow_other,
         threads: args.threads.into(),
@@ -148,7 +148,9 @@ fn serve(global: &Global, args: &Args) -> Result<Exit> {
     // Before the mount, so that a signal that comes right after it is not lost.
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1])?;
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_max_level(tracing::Level::WARN).init();
-    let mounted = Arc::new(dbakfs_mount::mount(Arc::clone(&view), &args.mountpoint, &options)?);
+    let (first, second) = (views.first(), views.second());
+    let mounted = dbakfs_mount::mount_grafting(first, second, views.has_xattrs(), &args.mountpoint, &options)?;
+    let mounted = Arc::new(mounted);
     if args.serve {
         detach(log.as_ref())?;
     }
@@ -156,7 +158,7 @@ fn serve(global: &Global, args: &Args) -> Result<Exit> {
     let handle = signals.handle();
     std::thread::scope(|scope| {
         let refreshing = scope.spawn(|| {
-            let mut refresher = Refresher::new(&view);
+            let mut refresher = Refresher::new(&views, &mounted);
             while !ended.load(Ordering::Relaxed) {
                 refresher.look();
                 std::thread::park_timeout(Duration::from_millis(200));

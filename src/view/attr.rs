@@ -6,7 +6,7 @@ use dbakfs_mount::tree::{Attr, Lifetime, Time};
 
 use super::node::Node;
 use crate::format::record::{Content, Record};
-use crate::format::{Kind, Timestamp};
+use crate::format::{Kind, Point, Timestamp};
 use crate::overlay;
 
 /// How long the kernel may believe what can change: names above the points, and their times.
@@ -56,6 +56,11 @@ pub(super) fn archived(node: Node, record: &Record, inline_len: usize) -> Attr {
 /// The attributes of a directory above the points, last changed at `changed`.
 pub(super) fn live_directory(node: Node, changed: Timestamp) -> Attr {
     made(node, libc::S_IFDIR | 0o555, DIRECTORY_BYTES, changed, LIVE)
+}
+
+/// The attributes of the directory that stands for a point which another mount shows.
+pub(super) fn stub(point: &Point) -> Attr {
+    live_directory(Node::Stub(point.number), point.finished)
 }
 
 /// The attributes of a link to a point. The node is the link's for this very point: it never changes.

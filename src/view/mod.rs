@@ -8,8 +8,10 @@ mod attr;
 mod node;
 mod points;
 mod refresh;
+mod shown;
 mod tree;
 
 pub use node::Node;
 pub use refresh::Refresher;
+pub use shown::Views;
 pub use tree::View;

@@ -27,6 +27,8 @@ pub enum Node {
     Latest(Number),
     /// The link of a tag to a point.
     Tag(Number),
+    /// What stands for a point that another mount shows.
+    Stub(Number),
     /// A directory at a point in time.
     Directory {
         /// The point.
@@ -58,6 +60,7 @@ impl Node {
             Self::Tags(source) => pack(MADE, 2, 0, source),
             Self::Latest(point) => pack(MADE, 3, point.0, 0),
             Self::Tag(point) => pack(MADE, 4, point.0, 0),
+            Self::Stub(point) => pack(MADE, 5, point.0, 0),
             Self::Directory { point, layer, record } => pack(DIRECTORY, layer as u64, point.0, record),
             Self::File(birth) => pack(FILE, 0, birth.number.0, birth.record),
         }
@@ -78,6 +81,7 @@ impl Node {
             (MADE, 2) => Self::Tags(low),
             (MADE, 3) => Self::Latest(backup),
             (MADE, 4) => Self::Tag(backup),
+            (MADE, 5) => Self::Stub(backup),
             (DIRECTORY, 0) => Self::Directory { point: backup, layer: Layer::Full, record: low },
             (DIRECTORY, 1) => Self::Directory { point: backup, layer: Layer::Differential, record: low },
             (FILE, 0) => Self::File(Birth { number: backup, record: low }),
@@ -98,6 +102,7 @@ mod tests {
             Node::Tags(0),
             Node::Latest(Number(1)),
             Node::Tag(Number(1)),
+            Node::Stub(Number(1)),
             Node::Directory { point: Number::MAX, layer: Layer::Full, record: u32::MAX },
             Node::Directory { point: Number::MAX, layer: Layer::Differential, record: u32::MAX },
             Node::File(Birth { number: Number::MAX, record: u32::MAX }),

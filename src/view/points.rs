@@ -2,8 +2,9 @@
 //!
 //! A snapshot: made by a listing of the store, asked by many threads, replaced whole when the store has changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::node::Node;
 use crate::format::{Number, Point, Timestamp};
 use crate::repository::{Points, SourceName, when};
 
@@ -13,7 +14,20 @@ pub(super) struct Shelf {
     sources: Vec<Source>,
     by_name: BTreeMap<String, u32>,
     points: BTreeMap<Number, Point>,
+    /// Those of the points that another mount shows.
+    grafted: BTreeSet<Number>,
     changed: Timestamp,
+}
+
+/// How a point stands in the directory of its source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stand {
+    /// With all that it holds.
+    Here,
+    /// As a stub, covered by another mount.
+    Grafted,
+    /// Not yet: nothing leads to it.
+    Hidden,
 }
 
 /// A source and what stands in its directory.
@@ -36,23 +50,30 @@ impl Source {
 }
 
 impl Shelf {
-    /// Shelves `points`. Sources keep the places that they have in `before`: a place is part of a node's number.
-    pub(super) fn new(points: &Points, before: &Self) -> Self {
+    /// Shelves `points`, each as `stand` says. Sources keep the places that they have in `before`: a place is part of a node's number.
+    pub(super) fn new(points: &Points, before: &Self, stand: impl Fn(&Point) -> Stand) -> Self {
         let mut shelf = Self { by_name: before.by_name.clone(), ..Self::default() };
         shelf.sources =
             before.sources.iter().map(|old| Source { name: old.name.clone(), ..Source::default() }).collect();
+        let mut taken = BTreeSet::new();
         for point in &points.points {
             // A catalog may say anything; what could not be a directory is not shown.
             if SourceName::new(&point.source.name).is_err() {
                 tracing::error!("backup {} is not shown: its source has an impossible name", point.number);
                 continue;
             }
-            let place = shelf.place(&point.source.name);
+            let place = shelf.take_place(&point.source.name);
             let source = &mut shelf.sources[place as usize];
             let time = when::format_point_time(point.time);
-            if source.times.contains_key(&time) {
+            // One that is hidden has its name already.
+            if !taken.insert((place, time.clone())) {
                 tracing::error!("backup {} is not shown: another of its source has the same time", point.number);
                 continue;
+            }
+            match stand(point) {
+                Stand::Here => {}
+                Stand::Grafted => _ = shelf.grafted.insert(point.number),
+                Stand::Hidden => continue,
             }
             source.times.insert(time, point.number);
             let newest = source.latest.and_then(|number| shelf.points.get(&number)).map(|newest| newest.time);
@@ -96,9 +117,20 @@ impl Shelf {
         self.changed
     }
 
-    fn place(&mut self, name: &str) -> u32 {
-        if let Some(place) = self.by_name.get(name) {
-            return *place;
+    /// The directories above the points that list something else than in `before`, whose successor this is.
+    pub(super) fn changed_since(&self, before: &Self) -> Vec<Node> {
+        let is_changed =
+            |at: usize, source: &Source| before.sources.get(at).is_none_or(|old| old.changed < source.changed);
+        let places = (0..).zip(self.sources.iter().enumerate());
+        let changed = places.filter(|(_, (at, source))| is_changed(*at, source)).map(|(place, _)| place);
+        let mut nodes: Vec<Node> = changed.flat_map(|place| [Node::Source(place), Node::Tags(place)]).collect();
+        nodes.extend((before.changed < self.changed).then_some(Node::Root));
+        nodes
+    }
+
+    fn take_place(&mut self, name: &str) -> u32 {
+        if let Some(place) = self.place(name) {
+            return place;
         }
         let place = u32::try_from(self.sources.len()).expect("fewer than 2^32 sources");
         self.sources.push(Source { name: name.to_owned(), ..Source::default() });
@@ -106,9 +138,14 @@ impl Shelf {
         place
     }
 
+    /// The place of a source, whether any of its points is shown or not.
+    pub(super) fn place(&self, name: &str) -> Option<u32> {
+        self.by_name.get(name).copied()
+    }
+
     /// The place of a source that has points.
     pub(super) fn find(&self, name: &[u8]) -> Option<u32> {
-        let place = *self.by_name.get(std::str::from_utf8(name).ok()?)?;
+        let place = self.place(std::str::from_utf8(name).ok()?)?;
         self.source(place).map(|_| place)
     }
 
@@ -125,6 +162,16 @@ impl Shelf {
     /// The point of that number.
     pub(super) fn point(&self, number: Number) -> Option<&Point> {
         self.points.get(&number)
+    }
+
+    /// Whether another mount shows the point of that number.
+    pub(super) fn is_grafted(&self, number: Number) -> bool {
+        self.grafted.contains(&number)
+    }
+
+    /// All points, by number.
+    pub(super) fn points(&self) -> impl Iterator<Item = &Point> {
+        self.points.values()
     }
 
     /// The numbers of all points.

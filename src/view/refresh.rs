@@ -1,14 +1,18 @@
 //! Seeing that a store has changed, without asking much.
 
-use super::View;
+use dbakfs_mount::Mounted;
+
+use super::Views;
+use super::shown::Shown;
 use crate::format::{Timestamp, layout};
 
 /// A change that comes within this many seconds of a listing may bear the same time as what the listing saw.
 const TICK_SECS: i64 = 1;
 
-/// Refreshes a view when the directories of its store have changed.
+/// Refreshes the trees of a mount when the directories of their store have changed.
 pub struct Refresher<'a> {
-    view: &'a View,
+    views: &'a Views,
+    shown: Shown<'a>,
     seen: Option<[Timestamp; 2]>,
     listed_at: Timestamp,
 }
@@ -16,14 +20,19 @@ pub struct Refresher<'a> {
 impl<'a> Refresher<'a> {
     /// One that has seen nothing yet.
     #[must_use]
-    pub const fn new(view: &'a View) -> Self {
-        Self { view, seen: None, listed_at: Timestamp::new(0, 0) }
+    pub fn new(views: &'a Views, mounted: &'a Mounted) -> Self {
+        Self { views, shown: Shown::new(views, mounted), seen: None, listed_at: Timestamp::new(0, 0) }
     }
 
-    /// Looks once: two calls of `stat`, and a listing if they say something new. What goes wrong is logged: a directory that cannot be looked at
-    /// once, a listing that fails each time.
+    /// Looks once: two calls of `stat` and one at the mounts, and a listing if they say something new. What goes wrong is logged: a directory that
+    /// cannot be looked at once, a listing that fails each time.
     pub fn look(&mut self) {
-        let storage = self.view.reader().store().storage();
+        self.look_at_store();
+        self.shown.tend();
+    }
+
+    fn look_at_store(&mut self) {
+        let storage = self.views.reader().store().storage();
         let stamps = [layout::CATALOGS, layout::POINTS].map(|directory| storage.changed_at(directory));
         let [Ok(catalogs), Ok(points)] = stamps else {
             if self.seen.take().is_some() {
@@ -43,8 +52,11 @@ impl<'a> Refresher<'a> {
             return;
         }
         self.listed_at = Timestamp::now();
-        match self.view.refresh() {
-            Ok(()) => self.seen = Some(now),
+        match self.views.list() {
+            Ok(points) => {
+                self.shown.arrange(points);
+                self.seen = Some(now);
+            }
             Err(error) => tracing::error!("{error}"),
         }
     }

@@ -1,6 +1,5 @@
 //! The view itself: every question of the mount, answered from the shelf of points and their trees.
 
-use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -14,18 +13,16 @@ use crate::catalog::{self, Catalog, CatalogError};
 use crate::format::record::{Birth, xattrs};
 use crate::format::{Kind, Number, Timestamp};
 use crate::overlay::{self, Directory, Layer, PointTree, Position};
-use crate::repository::{ReadError, Reader, RepositoryError, when};
+use crate::repository::{ReadError, Reader, when};
 
 /// Births whose backup is gone, and where they were found again.
 const MOVED_BIRTHS: NonZeroUsize = NonZeroUsize::new(4096).expect("4096 is not zero");
 
 /// A store, to be mounted.
 pub struct View {
-    reader: Reader,
+    reader: Arc<Reader>,
     shelf: RwLock<Arc<Shelf>>,
     moved: Mutex<LruCache<Birth, (Number, u32)>>,
-    /// What the last listing could not read: each is logged once.
-    said: Mutex<BTreeSet<String>>,
 }
 
 /// The names in a source's directory besides its points.
@@ -33,48 +30,35 @@ const LATEST: &[u8] = b"latest";
 const TAGS: &[u8] = b"tags";
 
 impl View {
-    /// A view of the points that there are now; see [`View::refresh`].
-    ///
-    /// # Errors
-    /// Where they cannot be listed.
-    pub fn new(reader: Reader) -> std::result::Result<Self, RepositoryError> {
-        let shelf = RwLock::new(Arc::new(Shelf::default()));
-        let view = Self { reader, shelf, moved: Mutex::new(LruCache::new(MOVED_BIRTHS)), said: Mutex::default() };
-        view.refresh()?;
-        Ok(view)
+    /// A view of no points yet.
+    pub(super) fn new(reader: Arc<Reader>) -> Self {
+        Self { reader, shelf: RwLock::default(), moved: Mutex::new(LruCache::new(MOVED_BIRTHS)) }
     }
 
-    /// Lists the store again: points that came are shown, points that were forgotten are not.
-    ///
-    /// # Errors
-    /// Where they cannot be listed; what was shown stays.
-    pub fn refresh(&self) -> std::result::Result<(), RepositoryError> {
-        let points = self.reader.points()?;
-        let problems: BTreeSet<String> = points.problems.iter().map(ToString::to_string).collect();
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        for problem in problems.difference(&said) {
-            tracing::warn!("{problem}");
-        }
-        *said = problems;
-        drop(said);
-        let shelf = Shelf::new(&points, &self.shelf());
-        *self.shelf.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(shelf);
-        Ok(())
+    /// Shows these points from now on; the directories above them whose listings are others now.
+    pub(super) fn show(&self, shelf: Shelf) -> Vec<NodeId> {
+        let shelf = Arc::new(shelf);
+        let before =
+            std::mem::replace(&mut *self.shelf.write().unwrap_or_else(PoisonError::into_inner), Arc::clone(&shelf));
+        shelf.changed_since(&before).into_iter().map(Node::id).collect()
     }
 
     /// The store's reader.
     #[must_use]
-    pub const fn reader(&self) -> &Reader {
+    pub fn reader(&self) -> &Reader {
         &self.reader
     }
 
-    fn shelf(&self) -> Arc<Shelf> {
+    pub(super) fn shelf(&self) -> Arc<Shelf> {
         Arc::clone(&self.shelf.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The tree of a point that is shown.
+    /// The tree of a point that is shown here.
     fn point(&self, number: Number) -> Result<PointTree> {
         let shelf = self.shelf();
+        if shelf.is_grafted(number) {
+            return Err(TreeError::Elsewhere);
+        }
         let point = shelf.point(number).ok_or(TreeError::Gone)?;
         self.reader.tree(point).map_err(|error| log(&error))
     }
@@ -139,8 +123,15 @@ impl View {
     }
 
     fn root_of(&self, number: Number) -> Result<Attr> {
+        if self.shelf().is_grafted(number) {
+            return self.stub_attr(number);
+        }
         let root = self.point(number)?.root().map_err(|error| log(&error))?;
         Ok(archived(node_of(number, &root), root.entry.record(), 0))
+    }
+
+    fn stub_attr(&self, number: Number) -> Result<Attr> {
+        self.shelf().point(number).map(attr::stub).ok_or(TreeError::Gone)
     }
 
     fn link_attr(&self, node: Node) -> Result<Attr> {
@@ -273,6 +264,8 @@ impl Tree for View {
                     None => Lookup::Absent(Lifetime::Forever),
                 })
             }
+            // Never empty: whoever comes here has lost the mount that covers it.
+            Node::Stub(_) => Err(TreeError::Elsewhere),
             Node::Latest(_) | Node::Tag(_) | Node::File(_) => Err(TreeError::NotDirectory),
         }
     }
@@ -281,14 +274,13 @@ impl Tree for View {
         let shelf = self.shelf();
         let node = Node::from_id(node).ok_or(TreeError::NotFound)?;
         match node {
-            Node::Root => {
-                Ok(live_directory(node, shelf.changed()))
-            }
+            Node::Root => Ok(live_directory(node, shelf.changed())),
             Node::Source(place) | Node::Tags(place) => {
                 let source = shelf.source(place).ok_or(TreeError::Gone)?;
                 Ok(live_directory(node, source.changed))
             }
             Node::Latest(_) | Node::Tag(_) => self.link_attr(node),
+            Node::Stub(number) => self.stub_attr(number),
             Node::Directory { .. } | Node::File(_) => {
                 let (_, entry) = self.entry(node)?;
                 Ok(archived(node, entry.record(), entry.inline().len()))
@@ -318,6 +310,8 @@ impl Tree for View {
                 let directory = tree.directory(&node).map_err(|error| log(&error))?;
                 Self::list_archived(point, &tree, directory, from, take)
             }
+            // Never empty: whoever comes here has lost the mount that covers it.
+            Node::Stub(_) => Err(TreeError::Elsewhere),
             Node::Latest(_) | Node::Tag(_) | Node::File(_) => Err(TreeError::NotDirectory),
         }
     }

@@ -18,6 +18,8 @@ pub(crate) fn shown(reader: &Reader, point: &Point) -> Tree {
     let mut seen = BTreeMap::new();
     let root = tree.root().unwrap();
     walk(reader, &tree, &root, Vec::new(), &mut seen);
+    let has_xattrs = seen.values().any(|(entry, _)| !entry.xattrs.is_empty());
+    assert_eq!(point.has_xattrs, has_xattrs, "point {} says so of its attributes", point.number);
     let mut first_of: BTreeMap<Birth, Vec<u8>> = BTreeMap::new();
     for (path, (_, birth)) in &seen {
         first_of.entry(*birth).or_insert_with(|| path.clone());

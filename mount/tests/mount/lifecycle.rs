@@ -17,7 +17,7 @@ use crate::memory::Memory;
 use crate::rig::{Point, Rig, errno, mount_lines, shout};
 
 const SOON: Duration = Duration::from_secs(20);
-const SERVE: &str = "DBAKFS_TEST_SERVE_AT";
+pub(crate) const SERVE: &str = "DBAKFS_TEST_SERVE_AT";
 
 fn tree() -> Arc<Memory> {
     let tree = Memory::new();
@@ -218,8 +218,13 @@ pub(crate) struct Server(Child, #[expect(dead_code, reason = "kept open")] Child
 
 impl Server {
     pub(crate) fn start(path: &Path) -> Self {
+        Self::start_test("lifecycle::child_serves", path)
+    }
+
+    /// Starts the test of that name to serve at `path`.
+    pub(crate) fn start_test(name: &str, path: &Path) -> Self {
         let program = std::env::current_exe().unwrap();
-        let arguments = ["--exact", "lifecycle::child_serves", "--nocapture"];
+        let arguments = ["--exact", name, "--nocapture"];
         let mut child = Command::new(program).args(arguments).env(SERVE, path).stdout(Stdio::piped()).spawn().unwrap();
         let mut output = child.stdout.take().unwrap();
         let (mut said, mut byte) = (Vec::new(), [0]);
@@ -231,11 +236,16 @@ impl Server {
     }
 
     /// Stops all its threads; the signal alone may come before an answer that is under way.
-    fn stop(&self) {
+    pub(crate) fn stop(&self) {
         let process = Pid::from_child(&self.0);
         rustix::process::kill_process(process, Signal::STOP).unwrap();
         let (_, status) = rustix::process::waitpid(Some(process), WaitOptions::UNTRACED).unwrap().unwrap();
         assert!(status.stopped());
+    }
+
+    /// Waits for its end.
+    pub(crate) fn ended_well(&mut self) -> bool {
+        self.0.wait().unwrap().success()
     }
 
     pub(crate) fn kill(&mut self) {
@@ -289,7 +299,7 @@ fn umount_from_another_process_ends_the_server() {
     let Some(point) = Point::new() else { return };
     let mut server = Server::start(&point.path());
     assert_ne!(mountpoint::unmount(&point.path()).unwrap(), Unmounted::Already);
-    assert!(server.0.wait().unwrap().success());
+    assert!(server.ended_well());
 }
 
 #[test]

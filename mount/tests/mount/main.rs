@@ -4,6 +4,7 @@
 
 mod content;
 mod damage;
+mod graft;
 mod kernel_cache;
 mod lifecycle;
 mod memory;

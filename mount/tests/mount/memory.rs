@@ -54,9 +54,14 @@ impl Memory {
     }
 
     pub(crate) fn dir(&self, parent: NodeId, name: impl AsRef<[u8]>) -> NodeId {
-        let body = Body::Directory(Directory { parent: parent.0, ..Directory::default() });
-        let node = self.insert(libc::S_IFDIR | 0o755, 0, body);
+        let node = self.unnamed_dir(parent);
         self.link(parent, name, node)
+    }
+
+    /// A directory that stands nowhere yet.
+    pub(crate) fn unnamed_dir(&self, parent: NodeId) -> NodeId {
+        let body = Body::Directory(Directory { parent: parent.0, ..Directory::default() });
+        self.insert(libc::S_IFDIR | 0o755, 0, body)
     }
 
     pub(crate) fn file(&self, parent: NodeId, name: impl AsRef<[u8]>, data: impl Into<Vec<u8>>) -> NodeId {

@@ -107,9 +107,7 @@ fn opening_costs_one_message_for_the_whole_mount() {
         assert_eq!(fs::read_dir(rig.path(&format!("d{number}"))).unwrap().count(), 1);
     }
     let messages = rig.messages();
-    for (kind, most) in
-        [(Message::Open, 1), (Message::OpenDir, 1), (Message::Release, 0), (Message::ReleaseDir, 0)]
-    {
+    for (kind, most) in [(Message::Open, 1), (Message::OpenDir, 1), (Message::Release, 0), (Message::ReleaseDir, 0)] {
         assert!(messages.get(kind) <= most, "{kind:?}: {messages:?}");
     }
 }

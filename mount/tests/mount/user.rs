@@ -64,6 +64,14 @@ fn child_mounts_as_user() {
     assert_ne!(mountpoint::unmount(path).unwrap(), Unmounted::Already);
     assert!(mounted.wait_timeout(Duration::from_secs(20)));
 
+    // Nothing can be attached by an ordinary user, so attributes are always answered.
+    let second = Arc::new(Memory::new());
+    let mounted = dbakfs_mount::mount_grafting(Arc::clone(&tree), second, false, path, &options).unwrap();
+    let asked = rustix::fs::lgetxattr(path.join("file"), "user.any", &mut [0_u8; 8][..]);
+    assert_eq!(asked, Err(rustix::io::Errno::NODATA));
+    assert!(mounted.admits_xattrs());
+    drop(mounted);
+
     let mut server = Server::start(path);
     server.kill();
     let healed = dbakfs_mount::mount(Arc::clone(&tree), path, &options).unwrap();
