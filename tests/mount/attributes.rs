@@ -194,7 +194,7 @@ fn kernel_is_spared_its_questions_and_both_connections_are_counted() {
     copies_as(&place, &first, &look(&place.src()), "copy");
     let spared = mount.counts();
     // The first question for a value, and the first for names.
-    assert!(questions(&spared) <= 2 && spared["read"] >= 50, "{spared:?}");
+    assert!(questions(&spared) <= 2 && spared["read"] >= 1, "{spared:?}");
     set_xattr(place.src().join("file-1"), "user.mark", b"red");
     let made = time_of(&place.backup(&[]));
     wait_for(SOON, "the point", || place.shown(&made).exists());
