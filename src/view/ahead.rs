@@ -1,10 +1,8 @@
-//! What a reader will likely want next: the files that stand behind the one it read, and the rest of the block that a read out of a large file had
-//! opened.
+//! What a reader will likely want next: the files that stand behind the one it read, and the rest of the run that a read out of a large file
+//! had opened.
 //!
 //! Records of a directory's files follow one another, and so do their bytes in blocks: what is given here is mostly decoded already. Gives data only;
 //! who pushes it where is the mount's business. Invariant: what is wrong ends the giving and is not told; the read that needs it will tell.
-
-use std::ops::Range;
 
 use dbakfs_mount::tree::NodeId;
 
@@ -12,7 +10,7 @@ use super::View;
 use super::node::Node;
 use crate::catalog::{Catalog, Entry};
 use crate::format::Kind;
-use crate::format::record::{Birth, Content, Place};
+use crate::format::record::{Birth, Content, Place, Record};
 use crate::repository::Reader;
 
 /// Pages of the kernel: what is given begins at a multiple.
@@ -30,9 +28,6 @@ const RECORDS: u32 = 4096;
 /// A block further on than this holds something else than the next files.
 const NEXT_BLOCKS: u32 = 2;
 
-/// No block that is written holds more of a file than this.
-const BLOCK_SPAN_BYTES: u64 = 2 << 20;
-
 /// Takes data of a node from an offset on; answers whether it wants more.
 pub(super) type Push<'a> = dyn FnMut(NodeId, u64, &[u8]) -> bool + 'a;
 
@@ -45,7 +40,7 @@ impl View {
         match entry.record().content {
             Content::Many { first, count } if !is_at_end || size > SIBLING_BYTES => {
                 if len < READ_AHEAD_BYTES {
-                    push_rest_of_block(self.reader(), &catalog, &entry, (first, count), offset, push);
+                    push_rest_of_run(self.reader(), &catalog, &entry, (first, count), offset, push);
                 }
             }
             _ => push_siblings(self.reader(), &catalog, &entry, push),
@@ -55,24 +50,30 @@ impl View {
 
 /// The files whose records follow that of `entry`.
 fn push_siblings(reader: &Reader, catalog: &Catalog, entry: &Entry, push: &mut Push<'_>) {
-    let mut bytes = Vec::new();
     let mut at = place_of(entry);
-    let records = entry.number() + 1..entry.number().saturating_add(RECORDS).min(catalog.len());
-    for number in records {
+    let mut gathered = Vec::new();
+    for number in entry.number() + 1..entry.number().saturating_add(RECORDS).min(catalog.len()) {
         let Ok(next) = catalog.entry(number) else { return };
-        let meta = &next.record().meta;
-        if meta.kind != Kind::File || meta.size == 0 || meta.size > SIBLING_BYTES {
+        let Record { meta, birth, content, .. } = next.record();
+        if meta.kind != Kind::File || meta.size > SIBLING_BYTES {
             continue;
         }
-        if let Some(place) = place_of(&next) {
-            if at.is_some_and(|at| !is_near(at, place)) {
-                continue;
+        let node = Node::File(*birth).id();
+        let len = u32::try_from(meta.size).unwrap_or(u32::MAX);
+        let wants_more = match *content {
+            Content::Inline => Ok(push(node, 0, next.inline())),
+            Content::One(place) if at.is_none_or(|at| is_near(at, place)) => {
+                at = Some(place);
+                reader.with_run(catalog, place, 0, len, |bytes| push(node, 0, bytes))
             }
-            at = Some(place);
-        }
-        bytes.clear();
-        let read = reader.read(catalog, &next, 0, usize::try_from(meta.size).unwrap_or(usize::MAX), &mut bytes);
-        if read.is_err() || !push(Node::File(next.record().birth).id(), 0, &bytes) {
+            Content::Many { .. } => {
+                gathered.clear();
+                let read = reader.read(catalog, &next, 0, len as usize, &mut gathered);
+                read.map(|()| push(node, 0, &gathered))
+            }
+            _ => continue,
+        };
+        if !wants_more.unwrap_or(false) {
             return;
         }
     }
@@ -90,8 +91,8 @@ fn is_near(from: Place, to: Place) -> bool {
     from.pack == to.pack && (from.block..=from.block.saturating_add(NEXT_BLOCKS)).contains(&to.block)
 }
 
-/// What the block at `offset` of a large file holds of the file around it: whole pages of one run.
-fn push_rest_of_block(
+/// The whole pages of the run at `offset` of a large file: what lies together in a block.
+fn push_rest_of_run(
     reader: &Reader,
     catalog: &Catalog,
     entry: &Entry,
@@ -99,32 +100,18 @@ fn push_rest_of_block(
     offset: u64,
     push: &mut Push<'_>,
 ) {
-    let mut at = None;
+    let mut run = None;
     let found = catalog.extents(first, count, offset, |extent| {
-        at = (extent.at <= offset).then_some(extent.place);
+        run = (extent.at <= offset).then_some(*extent);
         false
     });
-    let (Ok(()), Some(place)) = (found, at) else { return };
-    let mut run: Option<Range<u64>> = None;
-    let from = offset.saturating_sub(BLOCK_SPAN_BYTES);
-    let around = catalog.extents(first, count, from, |extent| {
-        let is_here = (extent.place.pack, extent.place.block) == (place.pack, place.block);
-        match &mut run {
-            Some(run) if is_here && run.end == extent.at => run.end = extent.end(),
-            // The run that was read has ended.
-            Some(run) if run.end > offset => return false,
-            _ if is_here => run = Some(extent.at..extent.end()),
-            _ => {}
-        }
-        true
-    });
-    let (Ok(()), Some(run)) = (around, run) else { return };
-    let size = entry.record().meta.size;
-    let start = run.start.next_multiple_of(PAGE_BYTES);
-    let end = if run.end >= size { size } else { run.end / PAGE_BYTES * PAGE_BYTES };
-    let Ok(len) = usize::try_from(end.saturating_sub(start)) else { return };
-    let mut bytes = Vec::new();
-    if len > 0 && reader.read(catalog, entry, start, len, &mut bytes).is_ok() {
-        push(Node::File(entry.record().birth).id(), start, &bytes);
+    let (Ok(()), Some(run)) = (found, run) else { return };
+    let start = run.at.next_multiple_of(PAGE_BYTES);
+    let end = if run.end() >= entry.record().meta.size { run.end() } else { run.end() / PAGE_BYTES * PAGE_BYTES };
+    let (Ok(skip), Ok(len)) = (u32::try_from(start - run.at), u32::try_from(end.saturating_sub(start))) else { return };
+    if len > 0 {
+        // Damage is told to whoever reads it.
+        let _ = reader
+            .with_run(catalog, run.place, skip, len, |bytes| push(Node::File(entry.record().birth).id(), start, bytes));
     }
 }
