@@ -28,6 +28,11 @@ const RECORDS: u32 = 4096;
 /// A block further on than this holds something else than the next files.
 const NEXT_BLOCKS: u32 = 2;
 
+/// So much of a hole is given at once.
+const HOLE_BYTES: u64 = 512 << 10;
+
+static ZEROS: [u8; HOLE_BYTES as usize] = [0; HOLE_BYTES as usize];
+
 /// Takes data of a node from an offset on; answers whether it wants more.
 pub(super) type Push<'a> = dyn FnMut(NodeId, u64, &[u8]) -> bool + 'a;
 
@@ -91,7 +96,7 @@ fn is_near(from: Place, to: Place) -> bool {
     from.pack == to.pack && (from.block..=from.block.saturating_add(NEXT_BLOCKS)).contains(&to.block)
 }
 
-/// The whole pages of the run at `offset` of a large file: what lies together in a block.
+/// The whole pages of the run at `offset` of a large file: what lies together in a block, or a piece of a hole.
 fn push_rest_of_run(
     reader: &Reader,
     catalog: &Catalog,
@@ -100,18 +105,34 @@ fn push_rest_of_run(
     offset: u64,
     push: &mut Push<'_>,
 ) {
+    let size = entry.record().meta.size;
+    let window = offset / HOLE_BYTES * HOLE_BYTES;
+    let mut hole = window..size.min(window + HOLE_BYTES);
     let mut run = None;
-    let found = catalog.extents(first, count, offset, |extent| {
-        run = (extent.at <= offset).then_some(*extent);
-        false
+    let found = catalog.extents(first, count, window, |extent| {
+        if extent.end() <= offset {
+            hole.start = extent.end();
+        } else if extent.at <= offset {
+            run = Some(*extent);
+        } else {
+            hole.end = hole.end.min(extent.at);
+        }
+        extent.end() <= offset
     });
-    let (Ok(()), Some(run)) = (found, run) else { return };
-    let start = run.at.next_multiple_of(PAGE_BYTES);
-    let end = if run.end() >= entry.record().meta.size { run.end() } else { run.end() / PAGE_BYTES * PAGE_BYTES };
-    let (Ok(skip), Ok(len)) = (u32::try_from(start - run.at), u32::try_from(end.saturating_sub(start))) else { return };
-    if len > 0 {
-        // Damage is told to whoever reads it.
-        let _ = reader
-            .with_run(catalog, run.place, skip, len, |bytes| push(Node::File(entry.record().birth).id(), start, bytes));
+    if found.is_err() {
+        return;
+    }
+    let whole = run.map_or(hole, |run| run.at..run.end());
+    let start = whole.start.next_multiple_of(PAGE_BYTES);
+    let end = if whole.end >= size { size } else { whole.end / PAGE_BYTES * PAGE_BYTES };
+    let Ok(len @ 1..) = u32::try_from(end.saturating_sub(start)) else { return };
+    let node = Node::File(entry.record().birth).id();
+    match run {
+        None => _ = push(node, start, &ZEROS[..len as usize]),
+        Some(run) => {
+            let Ok(skip) = u32::try_from(start - run.at) else { return };
+            // Damage is told to whoever reads it.
+            let _ = reader.with_run(catalog, run.place, skip, len, |bytes| push(node, start, bytes));
+        }
     }
 }
