@@ -25,8 +25,8 @@ const SIBLING_BYTES: u64 = 1 << 20;
 /// So many records are looked at behind one read.
 const RECORDS: u32 = 4096;
 
-/// A block further on than this holds something else than the next files.
-const NEXT_BLOCKS: u32 = 2;
+/// A block further away than this holds something else than the next files.
+const NEAR_BLOCKS: u32 = 2;
 
 /// So much of a hole is given at once.
 const HOLE_BYTES: u64 = 512 << 10;
@@ -91,9 +91,9 @@ fn place_of(entry: &Entry) -> Option<Place> {
     }
 }
 
-/// Whether a block is the same or one of the next.
-fn is_near(from: Place, to: Place) -> bool {
-    from.pack == to.pack && (from.block..=from.block.saturating_add(NEXT_BLOCKS)).contains(&to.block)
+/// Whether a block is the same or one of those around it: small and large files take turns at them.
+const fn is_near(from: Place, to: Place) -> bool {
+    from.pack == to.pack && from.block.abs_diff(to.block) <= NEAR_BLOCKS
 }
 
 /// The whole pages of the run at `offset` of a large file: what lies together in a block, or a piece of a hole.
