@@ -42,6 +42,14 @@ impl Points {
     /// # Errors
     /// Where the directory itself cannot be read.
     pub fn list(storage: &Storage) -> Result<Self, RepositoryError> {
+        Self::list_again(storage, &Self::default())
+    }
+
+    /// As [`Points::list`], but opens no catalog that `before` knows: a catalog never changes what it says of its point.
+    ///
+    /// # Errors
+    /// As [`Points::list`].
+    pub fn list_again(storage: &Storage, before: &Self) -> Result<Self, RepositoryError> {
         let mut files: Vec<(Number, u64)> = storage
             .list(layout::CATALOGS)?
             .into_iter()
@@ -52,7 +60,9 @@ impl Points {
         let (notes, broken) = notes::read_all(storage)?;
         let mut found = Self { notes, problems: broken.into_iter().map(Problem::from).collect(), ..Self::default() };
         for (number, len) in files {
-            match Catalog::read_point(storage, number) {
+            let known = before.get(number).filter(|_| before.catalog_bytes.get(&number) == Some(&len));
+            let read = known.map_or_else(|| Catalog::read_point(storage, number), |known| Ok(known.clone()));
+            match read {
                 Ok(_) if found.notes.get(&number).is_some_and(|notes| notes.forgotten.is_some()) => {}
                 Ok(point) => {
                     found.catalog_bytes.insert(number, len);

@@ -100,7 +100,15 @@ impl Reader {
     /// # Errors
     /// Where they cannot be listed.
     pub fn points(&self) -> Result<Points, RepositoryError> {
-        Points::list(self.store.storage())
+        self.points_again(&Points::default())
+    }
+
+    /// The points that there are now; only what is not in `before` is read.
+    ///
+    /// # Errors
+    /// Where they cannot be listed.
+    pub fn points_again(&self, before: &Points) -> Result<Points, RepositoryError> {
+        Points::list_again(self.store.storage(), before)
     }
 
     /// Where runs of bytes are read.

@@ -52,7 +52,7 @@ impl<'a> Refresher<'a> {
             return;
         }
         self.listed_at = Timestamp::now();
-        match self.views.list() {
+        match self.views.list(self.shown.points()) {
             Ok(points) => {
                 self.shown.arrange(points);
                 self.seen = Some(now);

@@ -41,7 +41,7 @@ impl Views {
         let reader = Arc::new(reader);
         let [first, second] = [(); 2].map(|()| Arc::new(View::new(Arc::clone(&reader))));
         let views = Self { reader, first, second, said: Mutex::default() };
-        let points = views.list()?;
+        let points = views.list(&Points::default())?;
         for view in [&views.first, &views.second] {
             // Nothing is mounted yet.
             let _ = view.show(Shelf::new(&points, &view.shelf(), |_| Stand::Here));
@@ -73,9 +73,9 @@ impl Views {
         &self.reader
     }
 
-    /// Lists the store.
-    pub(super) fn list(&self) -> Result<Points, RepositoryError> {
-        let points = self.reader.points()?;
+    /// Lists the store again.
+    pub(super) fn list(&self, before: &Points) -> Result<Points, RepositoryError> {
+        let points = self.reader.points_again(before)?;
         let problems: BTreeSet<String> = points.problems.iter().map(ToString::to_string).collect();
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         for problem in problems.difference(&said) {
@@ -102,6 +102,11 @@ impl<'a> Shown<'a> {
     pub(super) fn new(views: &'a Views, mounted: &'a Mounted) -> Self {
         let (points, grafts, waiting) = Default::default();
         Self { views, mounted, points, grafts, waiting, tried: None }
+    }
+
+    /// What is shown.
+    pub(super) const fn points(&self) -> &Points {
+        &self.points
     }
 
     /// Shows what a new listing found.

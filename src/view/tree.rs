@@ -1,5 +1,6 @@
 //! The view itself: every question of the mount, answered from the shelf of points and their trees.
 
+use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -23,6 +24,8 @@ pub struct View {
     reader: Arc<Reader>,
     shelf: RwLock<Arc<Shelf>>,
     moved: Mutex<LruCache<Birth, (Number, u32)>>,
+    /// The root directories of points: whoever lists a source wants them all, and none ever changes.
+    roots: Mutex<HashMap<Number, Attr>>,
 }
 
 /// The names in a source's directory besides its points.
@@ -32,7 +35,12 @@ const TAGS: &[u8] = b"tags";
 impl View {
     /// A view of no points yet.
     pub(super) fn new(reader: Arc<Reader>) -> Self {
-        Self { reader, shelf: RwLock::default(), moved: Mutex::new(LruCache::new(MOVED_BIRTHS)) }
+        Self {
+            reader,
+            shelf: RwLock::default(),
+            moved: Mutex::new(LruCache::new(MOVED_BIRTHS)),
+            roots: Mutex::default(),
+        }
     }
 
     /// Shows these points from now on; the directories above them whose listings are others now.
@@ -126,8 +134,14 @@ impl View {
         if self.shelf().is_grafted(number) {
             return self.stub_attr(number);
         }
+        let known = self.roots.lock().unwrap_or_else(PoisonError::into_inner).get(&number).copied();
+        if let Some(root) = known {
+            return Ok(root);
+        }
         let root = self.point(number)?.root().map_err(|error| log(&error))?;
-        Ok(archived(node_of(number, &root), root.entry.record(), 0))
+        let root = archived(node_of(number, &root), root.entry.record(), 0);
+        self.roots.lock().unwrap_or_else(PoisonError::into_inner).insert(number, root);
+        Ok(root)
     }
 
     fn stub_attr(&self, number: Number) -> Result<Attr> {
