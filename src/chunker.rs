@@ -60,6 +60,26 @@ impl Chunker {
         );
         len
     }
+
+    /// Whether the first chunk of such a `run` ends at `len`, given that it does not end before. It takes a look at what stands there only: the bytes
+    /// up to `len`, and the one after them, which has a say too.
+    #[must_use]
+    pub fn ends_at(&self, run: &[u8], len: usize) -> bool {
+        let ChunkLengths { min, average, max } = self.lengths;
+        let end = run.len().min(max as usize);
+        if len >= end {
+            return len == end;
+        }
+        // Places are looked at in pairs: one that has no partner before the end is passed over.
+        if len < min as usize || len | 1 >= end {
+            return false;
+        }
+        // After 64 steps nothing is left of a byte.
+        let seen = &run[(min as usize).max(len.saturating_sub(63))..=len];
+        let hash = seen.iter().fold(0_u64, |hash, byte| (hash << 1).wrapping_add(self.gear[usize::from(*byte)]));
+        let mask = if len < average as usize { self.masks.0 } else { self.masks.1 };
+        hash & mask == 0
+    }
 }
 
 #[cfg(test)]
@@ -91,6 +111,28 @@ mod tests {
     }
 
     const PINNED: [usize; 4] = [43_144, 101_351, 34_031, 121_474];
+
+    #[test]
+    fn a_chunk_ends_where_it_is_cut_and_nowhere_before() {
+        let lengths = ChunkLengths { min: 64, average: 256, max: 1024 };
+        let chunker = Chunker::new(lengths, 7);
+        let mut data = noise(60_000);
+        data[20_000..30_000].fill(0);
+        let mut checked = 0;
+        for begin in (0..data.len()).step_by(97) {
+            // Runs that go on, and runs that end, at even and at odd places.
+            for len in [1024, 1023, 300, 299, 65, 64, 63, 1] {
+                let run = &data[begin..data.len().min(begin + len)];
+                let cut = chunker.cut(run);
+                assert!(chunker.ends_at(run, cut), "a run of {} bytes at {begin}", run.len());
+                let before = (1..cut).find(|len| chunker.ends_at(run, *len));
+                assert_eq!(before, None, "a run of {} bytes at {begin}", run.len());
+                assert!(!chunker.ends_at(run, run.len() + 1));
+                checked += usize::from(cut < run.len());
+            }
+        }
+        assert!(checked > 1_000, "only {checked} cuts were made by content");
+    }
 
     #[test]
     fn an_insertion_moves_few_cuts() {

@@ -28,7 +28,19 @@ const MAY_USE: [(&str, &[&str]); 18] = [
     // What is done with it. These stand side by side: none may use another.
     (
         "backup",
-        &["repository", "overlay", "catalog", "pack", "index", "chunker", "storage", "source", "random", "format"],
+        &[
+            "repository",
+            "overlay",
+            "catalog",
+            "pack",
+            "index",
+            "chunker",
+            "storage",
+            "source",
+            "cache",
+            "random",
+            "format",
+        ],
     ),
     // It makes what the source reads: attributes, names and descriptors are handled by the same few calls.
     ("restore", &["repository", "overlay", "catalog", "source", "random", "format"]),

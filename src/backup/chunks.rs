@@ -48,18 +48,28 @@ impl<'a> ChunkStore<'a> {
         }
     }
 
+    /// The id of a chunk.
+    pub(super) fn id(&self, bytes: &[u8]) -> ChunkId {
+        ChunkId(*blake3::keyed_hash(&self.key, bytes).as_bytes())
+    }
+
     /// Takes a chunk of at least one byte: its id, and where it lies (the pack as a row of `packs`).
     pub(super) fn put(&mut self, bytes: &[u8], class: Class) -> Result<(ChunkId, Place)> {
-        let id = ChunkId(*blake3::keyed_hash(&self.key, bytes).as_bytes());
+        let id = self.id(bytes);
+        Ok((id, self.put_as(id, bytes, class)?))
+    }
+
+    /// [`ChunkStore::put`] for a chunk whose id is known already.
+    pub(super) fn put_as(&mut self, id: ChunkId, bytes: &[u8], class: Class) -> Result<Place> {
         if self.is_dry {
-            return Ok((id, Place { pack: u32::MAX, block: u32::MAX, offset: 0 }));
+            return Ok(Place { pack: u32::MAX, block: u32::MAX, offset: 0 });
         }
         if let Some(load) = self.load.take() {
             self.known = load()?;
         }
         if let Some(found) = self.known.find(&short(&id)) {
             let pack = self.packs.row(self.known.pack(found.pack));
-            return Ok((id, Place { pack, block: found.block, offset: found.offset }));
+            return Ok(Place { pack, block: found.block, offset: found.offset });
         }
         let packer = match &mut self.packer {
             Some(packer) => packer,
@@ -73,7 +83,7 @@ impl<'a> ChunkStore<'a> {
         let row = self.session_rows[place.pack as usize];
         self.known.insert(short(&id), Location { pack: row, block: place.block, offset: place.offset });
         let pack = self.packs.row(PackOf::Session(place.pack));
-        Ok((id, Place { pack, ..place }))
+        Ok(Place { pack, ..place })
     }
 
     /// Waits until everything is durable; the packs of the session, and the table of all that are referred to.

@@ -4,15 +4,18 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::chunk_ids::{ChunkIds, extents_of};
 use super::chunks::ChunkStore;
+use super::trail::Trail;
 use super::{BackupError, Progress};
 use crate::chunker::Chunker;
 use crate::format::pack::ChunkId;
-use crate::format::record::Place;
+use crate::format::record::{Flags, Place};
 use crate::format::table::Extent;
-use crate::pack::Class;
+use crate::overlay::{Node, PointTree};
+use crate::pack::{BlockReader, Class};
 use crate::repository::config::Chunking;
-use crate::source::OpenFile;
+use crate::source::{OpenFile, Piece, PieceShape, Pieces, StreamPieces, Then};
 
 /// Bytes that are read from a large file at once.
 const READ_BYTES: usize = 1 << 20;
@@ -46,143 +49,139 @@ impl From<BackupError> for ContentError {
     }
 }
 
-/// Reads files, one after another, through one buffer.
+/// Reads files, one after another, through the same buffers.
 pub(super) struct ContentReader {
     chunker: Chunker,
     limits: Chunking,
-    buffer: Vec<u8>,
+    whole: Vec<u8>,
+    pieces: [Vec<u8>; 2],
     /// Whoever is told to stop does not finish a large file first.
     cancel: Arc<AtomicBool>,
 }
 
 impl ContentReader {
     pub(super) const fn new(chunker: Chunker, limits: Chunking, cancel: Arc<AtomicBool>) -> Self {
-        Self { chunker, limits, buffer: Vec::new(), cancel }
+        Self { chunker, limits, whole: Vec::new(), pieces: [Vec::new(), Vec::new()], cancel }
     }
 
-    /// Reads `file` and puts its data into `store`.
+    /// The cuts of `former`, a file of `previous`, if they were made by the chunker. What cannot be read of them is no reason to fail: they are only a help.
+    pub(super) fn trail<'a>(
+        &self,
+        previous: Option<&'a PointTree>,
+        former: Option<&Node>,
+        chunk_ids: &'a ChunkIds,
+        blocks: &'a BlockReader,
+    ) -> Trail<'a> {
+        let (Some(previous), Some(former)) = (previous, former) else { return Trail::none() };
+        let record = former.entry.record();
+        // Where a file changed while it was read, its runs of data need not have ended where they seem to.
+        if record.meta.size <= self.limits.most_whole_bytes() || record.flags.has(Flags::TORN) {
+            return Trail::none();
+        }
+        let catalog = previous.catalog(former.layer);
+        match extents_of(catalog, record) {
+            Ok(Some(extents)) => Trail::along(chunk_ids.of(extents, catalog.packs(), blocks).flatten()),
+            Ok(None) | Err(_) => Trail::none(),
+        }
+    }
+
+    /// Reads `file` and puts its data into `store`. `trail` is an earlier version of it.
     pub(super) fn read(
         &mut self,
         file: &OpenFile,
+        trail: Trail<'_>,
         store: &mut ChunkStore<'_>,
         progress: &Progress,
     ) -> Result<Fresh, ContentError> {
         let stat = file.stat();
         let size = stat.meta.size;
         let is_dense = stat.allocated_bytes >= size;
-        let mut fresh = Fresh { size, ..Fresh::default() };
-        if is_dense && size <= u64::from(self.limits.whole_file_bytes.max(self.limits.inline_bytes)) {
-            self.buffer.clear();
-            file.read_whole(&mut self.buffer).map_err(ContentError::Source)?;
+        if is_dense && size <= self.limits.most_whole_bytes() {
+            self.whole.clear();
+            file.read_whole(&mut self.whole).map_err(ContentError::Source)?;
             // A file that shrank is as long as what was read of it; that it changed is found out by the caller.
-            fresh.size = self.buffer.len() as u64;
-            fresh.data_bytes = fresh.size;
-            progress.read(fresh.size);
-            if self.buffer.len() <= self.limits.inline_bytes as usize {
-                fresh.inline.clone_from(&self.buffer);
-            } else {
-                let (id, place) = store.put(&self.buffer, Class::Small)?;
-                fresh.push(0, self.buffer.len(), id, place);
-            }
-            return Ok(fresh);
+            return Ok(self.put_whole(&self.whole, store, progress)?);
         }
-        for range in file.extents() {
-            let range = range.map_err(ContentError::Source)?;
-            let mut read = |buffer: &mut [u8], at| file.read_at(buffer, at);
-            let reached = self.cut(&mut read, range.clone(), store, &mut fresh, progress)?;
-            if reached < range.end {
-                fresh.size = reached;
-                break;
-            }
-        }
-        Ok(fresh)
+        file.in_pieces(self.shape(), |pieces| self.cut(pieces, size, trail, store, progress))
     }
 
-    /// Reads `input` to its end and puts its data into `store`.
+    /// Reads `input` to its end and puts its data into `store`. `trail` is an earlier version of it.
     pub(super) fn read_stream(
         &mut self,
         input: &mut dyn io::Read,
+        trail: Trail<'_>,
         store: &mut ChunkStore<'_>,
         progress: &Progress,
     ) -> Result<Fresh, ContentError> {
-        let mut fresh = Fresh::default();
         let mut begin = Vec::new();
-        let small = u64::from(self.limits.whole_file_bytes.max(self.limits.inline_bytes));
-        let mut head = io::Read::take(&mut *input, small + 1);
+        let mut head = io::Read::take(&mut *input, self.limits.most_whole_bytes() + 1);
         io::Read::read_to_end(&mut head, &mut begin).map_err(ContentError::Source)?;
-        if begin.len() as u64 <= small {
-            (fresh.size, fresh.data_bytes) = (begin.len() as u64, begin.len() as u64);
-            progress.read(fresh.size);
-            if begin.len() <= self.limits.inline_bytes as usize {
-                fresh.inline = begin;
-            } else {
-                let (id, place) = store.put(&begin, Class::Small)?;
-                fresh.push(0, begin.len(), id, place);
-            }
-            return Ok(fresh);
+        if begin.len() as u64 <= self.limits.most_whole_bytes() {
+            return Ok(self.put_whole(&begin, store, progress)?);
         }
-        let mut input = io::Read::chain(begin.as_slice(), input);
-        let mut read = |buffer: &mut [u8], _| read_full(&mut input, buffer);
-        fresh.size = self.cut(&mut read, 0..u64::MAX, store, &mut fresh, progress)?;
+        let input = io::Read::chain(begin.as_slice(), input);
+        self.cut(&mut StreamPieces::new(input, self.shape()), 0, trail, store, progress)
+    }
+
+    /// Takes a small file that was read whole, and puts it into `store` unless it is tiny.
+    fn put_whole(&self, bytes: &[u8], store: &mut ChunkStore<'_>, progress: &Progress) -> Result<Fresh, BackupError> {
+        let size = bytes.len() as u64;
+        let mut fresh = Fresh { size, data_bytes: size, ..Fresh::default() };
+        progress.read(size);
+        if bytes.len() <= self.limits.inline_bytes as usize {
+            bytes.clone_into(&mut fresh.inline);
+        } else {
+            let (id, place) = store.put(bytes, Class::Small)?;
+            fresh.push(0, bytes.len(), id, place);
+        }
         Ok(fresh)
     }
 
-    /// Cuts a run of data and puts its chunks into `store`; answers where it ended, which is earlier than asked if the data did. `read` fills a buffer
-    /// with what stands at an offset, less only where the data ends.
+    fn shape(&self) -> PieceShape {
+        let window = self.chunker.window();
+        PieceShape { room_bytes: window, data_bytes: READ_BYTES.max(window) }
+    }
+
+    /// Cuts a file of `size` bytes and puts its chunks into `store`.
     fn cut(
         &mut self,
-        read: &mut dyn FnMut(&mut [u8], u64) -> io::Result<usize>,
-        range: std::ops::Range<u64>,
+        pieces: &mut dyn Pieces,
+        size: u64,
+        mut trail: Trail<'_>,
         store: &mut ChunkStore<'_>,
-        fresh: &mut Fresh,
         progress: &Progress,
-    ) -> Result<u64, ContentError> {
-        let window = self.chunker.window();
-        self.buffer.resize(READ_BYTES.max(window) + window, 0);
-        // The bytes at hand are `buffer[taken..filled]`; they begin at `at`.
-        let (mut at, mut taken, mut filled) = (range.start, 0, 0);
-        let mut is_at_end = false;
-        loop {
-            if self.cancel.load(Ordering::Relaxed) {
-                return Err(BackupError::Cancelled.into());
+    ) -> Result<Fresh, ContentError> {
+        let mut fresh = Fresh { size, ..Fresh::default() };
+        let (window, room) = (self.chunker.window(), self.shape().room_bytes);
+        let [mut next, mut held] = std::mem::take(&mut self.pieces);
+        // What is left in `held` of the piece before: less than a window.
+        let mut rest = 0..0;
+        while let Some(Piece { at, filled, then }) = pieces.next(&mut next).map_err(ContentError::Source)? {
+            progress.read((filled - room) as u64);
+            let (mut taken, mut at) = (room - rest.len(), at - rest.len() as u64);
+            next[taken..room].copy_from_slice(&held[rest]);
+            std::mem::swap(&mut held, &mut next);
+            while taken < filled && (filled - taken >= window || then != Then::More) {
+                if self.cancel.load(Ordering::Relaxed) {
+                    return Err(BackupError::Cancelled.into());
+                }
+                let run = &held[taken..filled.min(taken + window)];
+                let is_all = then != Then::More && taken + run.len() == filled;
+                let (len, id) = trail.cut(run, at, is_all, &self.chunker, |bytes| store.id(bytes));
+                let place = store.put_as(id, &run[..len], Class::Large)?;
+                fresh.push(at, len, id, place);
+                fresh.data_bytes += len as u64;
+                taken += len;
+                at += len as u64;
             }
-            if filled - taken < window && !is_at_end {
-                self.buffer.copy_within(taken..filled, 0);
-                (taken, filled) = (0, filled - taken);
-                let left = range.end - at - filled as u64;
-                let room = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len() - filled);
-                let wanted = &mut self.buffer[filled..filled + room];
-                let got = read(wanted, at + filled as u64).map_err(ContentError::Source)?;
-                filled += got;
-                is_at_end = got < room || got as u64 == left;
-                progress.read(got as u64);
+            rest = taken..filled;
+            if then == Then::End {
+                fresh.size = at;
             }
-            if taken == filled {
-                return Ok(at);
-            }
-            let run = &self.buffer[taken..filled.min(taken + window)];
-            let len = self.chunker.cut(run);
-            let (id, place) = store.put(&run[..len], Class::Large)?;
-            fresh.push(at, len, id, place);
-            fresh.data_bytes += len as u64;
-            taken += len;
-            at += len as u64;
         }
+        self.pieces = [next, held];
+        Ok(fresh)
     }
-}
-
-/// Fills `buffer`, but for the end of the input.
-fn read_full(input: &mut dyn io::Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match input.read(&mut buffer[filled..]) {
-            Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
 }
 
 impl Fresh {

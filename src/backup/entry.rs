@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::before::Before;
+use super::chunk_ids::extents_of;
 use super::engine::Engine;
 use super::group::{Born, Group, Version};
 use super::leaf::{FreshLeaf, Read};
@@ -37,7 +38,8 @@ impl Engine<'_> {
                 return self.adopt(group, name, stat, before, candidate, Flags::default());
             }
         }
-        match self.read_leaf(dir, name, *stat)? {
+        let former = candidates.iter().flatten().next();
+        match self.read_leaf(dir, name, *stat, former)? {
             Read::Fresh(fresh) => {
                 // What was replaced while it was read may be of another kind than was listed.
                 let candidates = if fresh.stat.ino == stat.ino {
@@ -278,19 +280,15 @@ impl Engine<'_> {
         let extents = match record.content {
             Content::None => return Ok(fresh.content.inline.is_empty() && fresh.content.chunks.is_empty()),
             Content::Inline => return Ok(fresh.content.inline == entry.inline()),
-            Content::Children(_) => return Ok(false),
-            Content::One(place) => {
-                let len = u32::try_from(record.meta.size).unwrap_or(u32::MAX);
-                vec![Extent { at: 0, len, place }]
-            }
-            Content::Many { first, count } => catalog.all_extents(first, count)?,
+            _ => extents_of(&catalog, record)?,
         };
+        let Some(extents) = extents else { return Ok(false) };
         let is_same_place = extents.len() == fresh.content.extents.len()
             && extents.iter().zip(&fresh.content.extents).all(|(before, now)| {
                 let place = self.carry_place(candidate.layer, before.place);
                 Extent { place, ..*before } == *now
             });
-        Ok(is_same_place || self.chunk_ids.are(&fresh.content.chunks, &extents, catalog.packs(), self.reader.blocks()))
+        Ok(is_same_place || self.chunk_ids.are(&fresh.content.chunks, extents, catalog.packs(), self.reader.blocks()))
     }
 }
 

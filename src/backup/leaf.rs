@@ -5,6 +5,7 @@ use super::content::{ContentError, Fresh};
 use super::engine::Engine;
 use crate::format::record::encode_xattrs;
 use crate::format::{Kind, Meta, Stat, Timestamp};
+use crate::overlay::Node;
 use crate::source::{OpenDir, OpenError, open_file, read_link, stat, xattr};
 
 /// How often a file is read that changes while it is read.
@@ -37,10 +38,10 @@ impl FreshLeaf {
 }
 
 impl Engine<'_> {
-    /// Reads an entry that is no directory.
-    pub(super) fn read_leaf(&mut self, dir: &OpenDir, name: &[u8], stat: Stat) -> Result<Read> {
+    /// Reads an entry that is no directory. `former` is an earlier version of it.
+    pub(super) fn read_leaf(&mut self, dir: &OpenDir, name: &[u8], stat: Stat, former: Option<&Node>) -> Result<Read> {
         if stat.meta.kind == Kind::File {
-            return self.read_file(dir, name, stat);
+            return self.read_file(dir, name, stat, former);
         }
         let taken_at = Timestamp::now();
         let fd = match dir.fd() {
@@ -64,7 +65,7 @@ impl Engine<'_> {
     }
 
     /// Reads a file; once more if it changes meanwhile, and again, before what was read is taken for torn.
-    fn read_file(&mut self, dir: &OpenDir, name: &[u8], mut stat: Stat) -> Result<Read> {
+    fn read_file(&mut self, dir: &OpenDir, name: &[u8], mut stat: Stat, former: Option<&Node>) -> Result<Read> {
         let mut attempt = 0;
         loop {
             attempt += 1;
@@ -87,7 +88,8 @@ impl Engine<'_> {
                 Err(error) => return Ok(Read::Failed(error)),
             };
             let before = *file.stat();
-            let content = match self.content.read(&file, &mut self.chunks, self.progress) {
+            let trail = self.content.trail(self.previous.as_ref(), former, &self.chunk_ids, self.reader.blocks());
+            let content = match self.content.read(&file, trail, &mut self.chunks, self.progress) {
                 Ok(content) => content,
                 Err(ContentError::Source(error)) => return Ok(Read::Failed(error)),
                 Err(ContentError::Store(error)) => return Err(error),

@@ -23,6 +23,7 @@ mod report;
 mod run;
 mod session;
 mod stdin;
+mod trail;
 pub mod version;
 
 use std::path::PathBuf;

@@ -17,8 +17,22 @@ use crate::source::Margin;
 impl Engine<'_> {
     /// Reads `input` to its end as the one file `name`. The time of the file and of its directory is now: two streams are two versions.
     pub(super) fn run_stream(&mut self, name: &[u8], input: &mut dyn Read) -> Result<()> {
+        let (mut ground, mut base) = (Ground::default(), None);
+        if let Some(tree) = &self.previous {
+            ground.directory = tree.directory(&tree.root()?)?;
+            if self.is_differential() {
+                base = Some(tree.catalog(Layer::Full).root()?);
+            }
+        }
+        let mut before = Alongside::new(self.previous.as_ref(), ground);
+        let mut group = Group::default();
+        let there = self.before(name, &mut before, &mut group, false)?;
+        let candidates = self.candidates(&there, Kind::File)?;
+
         let taken_at = Timestamp::now();
-        let content = self.content.read_stream(input, &mut self.chunks, self.progress);
+        let former = candidates.iter().flatten().next();
+        let trail = self.content.trail(self.previous.as_ref(), former, &self.chunk_ids, self.reader.blocks());
+        let content = self.content.read_stream(input, trail, &mut self.chunks, self.progress);
         let content = content.map_err(|error| match error {
             ContentError::Source(error) => BackupError::Stdin(error),
             ContentError::Store(error) => error,
@@ -36,18 +50,6 @@ impl Engine<'_> {
         };
         let stat = Stat { meta: meta(Kind::File, 0o600), ctime: taken_at, ino: 0, dev: 0, allocated_bytes: 0 };
         let fresh = FreshLeaf { stat, taken_at, xattrs: Vec::new(), content, is_torn: false };
-
-        let (mut ground, mut base) = (Ground::default(), None);
-        if let Some(tree) = &self.previous {
-            ground.directory = tree.directory(&tree.root()?)?;
-            if self.is_differential() {
-                base = Some(tree.catalog(Layer::Full).root()?);
-            }
-        }
-        let mut before = Alongside::new(self.previous.as_ref(), ground);
-        let mut group = Group::default();
-        let there = self.before(name, &mut before, &mut group, false)?;
-        let candidates = self.candidates(&there, Kind::File)?;
         self.fresh(&mut group, name, &fresh, &there, &candidates, Margin::FINE, &|| "standard input".into())?;
         while before.peek()?.is_some() {
             self.absent(&mut before, &mut group, false)?;

@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, unbounded};
 
 use super::open_pack::OpenPack;
+use super::packer::Class;
 use super::{PackError, Result};
 use crate::format::catalog::PackRef;
 use crate::format::pack::ChunkId;
@@ -16,6 +17,7 @@ use crate::format::table::Chunk;
 pub(super) struct Job {
     pub(super) pack: Arc<OpenPack>,
     pub(super) block: u32,
+    pub(super) class: Class,
     pub(super) raw: Vec<u8>,
     pub(super) chunks: Vec<(ChunkId, Chunk)>,
 }
@@ -137,7 +139,8 @@ impl Drop for Compressors {
 }
 
 struct Worker {
-    sealer: Sealer,
+    small: Sealer,
+    large: Sealer,
     stored: Vec<u8>,
     shared: Arc<Shared>,
     complete: Option<Sender<Arc<OpenPack>>>,
@@ -145,8 +148,9 @@ struct Worker {
 
 impl Worker {
     fn new(level: i32, shared: &Arc<Shared>, complete: &Sender<Arc<OpenPack>>) -> Result<Self> {
-        let sealer = Sealer::new(level).map_err(PackError::Compression)?;
-        Ok(Self { sealer, stored: Vec::new(), shared: Arc::clone(shared), complete: Some(complete.clone()) })
+        let small = Sealer::new(level).map_err(PackError::Compression)?;
+        let large = Sealer::with_small_tables(level).map_err(PackError::Compression)?;
+        Ok(Self { small, large, stored: Vec::new(), shared: Arc::clone(shared), complete: Some(complete.clone()) })
     }
 
     fn run(&mut self, job: Job) {
@@ -155,9 +159,13 @@ impl Worker {
         }
     }
 
-    fn try_run(&mut self, Job { pack, block, mut raw, chunks }: Job) -> Result<()> {
+    fn try_run(&mut self, Job { pack, block, class, mut raw, chunks }: Job) -> Result<()> {
         self.stored.clear();
-        let frame = self.sealer.seal(&raw, 0, &mut self.stored);
+        let sealer = match class {
+            Class::Small => &mut self.small,
+            Class::Large => &mut self.large,
+        };
+        let frame = sealer.seal(&raw, 0, &mut self.stored);
         raw.clear();
         lock(&self.shared.buffers).push(raw);
         if pack.put(block, frame, &self.stored, chunks)?

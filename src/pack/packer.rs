@@ -57,6 +57,7 @@ struct Current {
 
 struct Group {
     block: u32,
+    class: Class,
     raw: Vec<u8>,
     chunks: Vec<(ChunkId, Chunk)>,
 }
@@ -101,6 +102,7 @@ impl Packer {
         }
         let group = slot.get_or_insert_with(|| Group {
             block: current.pack.announce_block(),
+            class,
             raw: self.compressors.buffer(),
             chunks: Vec::new(),
         });
@@ -141,6 +143,6 @@ impl Packer {
 
 impl Group {
     fn into_job(self, pack: &Arc<OpenPack>) -> Job {
-        Job { pack: Arc::clone(pack), block: self.block, raw: self.raw, chunks: self.chunks }
+        Job { pack: Arc::clone(pack), block: self.block, class: self.class, raw: self.raw, chunks: self.chunks }
     }
 }

@@ -9,6 +9,7 @@ mod support;
 mod changes;
 mod crashes;
 mod independent;
+mod large;
 mod links;
 mod modes;
 mod moving;
