@@ -12,7 +12,7 @@ use super::points::Points;
 use super::{Lease, RepositoryError, Store};
 use crate::cache::ByteCache;
 use crate::catalog::{Catalog, CatalogCache, CatalogError, Entry};
-use crate::format::record::{Content, Flags};
+use crate::format::record::{Content, Flags, Place};
 use crate::format::table::Extent;
 use crate::format::{FormatError, Kind, Number, Point, PointKind};
 use crate::overlay::PointTree;
@@ -194,14 +194,25 @@ impl Reader {
         range: std::ops::Range<u64>,
         out: &mut Vec<u8>,
     ) -> Result<(), ReadError> {
-        let number = catalog.point().number;
-        let wrong =
-            |what| CatalogError::Damaged { number, part: "a place".to_owned(), source: FormatError::Impossible(what) };
-        let pack = *catalog.packs().get(extent.place.pack as usize).ok_or_else(|| wrong("pack"))?;
-        let skip = u32::try_from(range.start - extent.at).map_err(|_| wrong("offset"))?;
-        let len = u32::try_from(range.end.saturating_sub(range.start)).map_err(|_| wrong("length"))?;
-        let offset = extent.place.offset.checked_add(skip).ok_or_else(|| wrong("offset"))?;
-        Ok(self.blocks.with(pack, extent.place.block, offset, len, |bytes| out.extend_from_slice(bytes))?)
+        let skip = u32::try_from(range.start - extent.at).map_err(|_| wrong_place(catalog, "offset"))?;
+        let len = u32::try_from(range.end.saturating_sub(range.start)).map_err(|_| wrong_place(catalog, "length"))?;
+        let offset = extent.place.offset.checked_add(skip).ok_or_else(|| wrong_place(catalog, "offset"))?;
+        self.with(catalog, Place { offset, ..extent.place }, len, |bytes| out.extend_from_slice(bytes))
+    }
+
+    /// Calls `use_bytes` with the `len` bytes at `place`, which a record or an extent of `catalog` names.
+    ///
+    /// # Errors
+    /// Where there is no such place, or its block is damaged.
+    pub fn with<R>(
+        &self,
+        catalog: &Catalog,
+        place: Place,
+        len: u32,
+        use_bytes: impl FnOnce(&[u8]) -> R,
+    ) -> Result<R, ReadError> {
+        let pack = *catalog.packs().get(place.pack as usize).ok_or_else(|| wrong_place(catalog, "pack"))?;
+        Ok(self.blocks.with(pack, place.block, place.offset, len, use_bytes)?)
     }
 
     /// Gives `take` the ranges of a file that hold data, in order, from the first that ends after `offset`; what lies between them is holes. `take`
@@ -251,6 +262,11 @@ impl Reader {
             }
         }
     }
+}
+
+fn wrong_place(catalog: &Catalog, what: &'static str) -> CatalogError {
+    let (number, part) = (catalog.point().number, "a place".to_owned());
+    CatalogError::Damaged { number, part, source: FormatError::Impossible(what) }
 }
 
 fn damaged(catalog: &Catalog, entry: &Entry, what: &'static str) -> CatalogError {
