@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -126,6 +127,7 @@ def main():
         sys.exit("cannot run, for there is missing:\n  " + "\n  ".join(missing))
     tools = installed(options)
     options.work = os.path.realpath(tempfile.mkdtemp(prefix="dbakfs-compare.", dir=options.dir))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # so that what is mounted is unmounted
     with contextlib.ExitStack() as ends:
         ends.enter_context(scratch(options.work))
         os.makedirs(f"{options.work}/mount")

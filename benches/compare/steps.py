@@ -11,7 +11,7 @@ from mounted import Mounted
 from tools.tool import q
 
 # Steps that read what was backed up, in this order; and all of them.
-READING = ("restore", "look", "grep", "cat", "random_read")
+READING = ("restore", "mount", "grep", "cat", "random_read")
 STEPS = ("full", "same", "change", *READING)
 # A file whose times are younger than this is not trusted by a careful tool.
 SETTLE_SECONDS = 3
@@ -128,7 +128,7 @@ class Round:
             return InPlace(self.corpus.live)
         return Mounted(tool, self.corpus.live, "change", self.at) if tool.mount("change", self.at) else None
 
-    def watched(self, tool, look):
+    def watched(self, tool, see):
         """Mounts, looks at the tree, and takes down what the server needed."""
         mounted = self.mounted(tool)
         if mounted is None:
@@ -136,12 +136,12 @@ class Round:
         with mounted as mount:
             if mount.seconds is not None:
                 self.record.value(tool.name, "mount", mount.seconds)
-            look(mount.root)
+            see(mount.root)
             if mount.peak_mib() is not None:
                 self.record.value(tool.name, "server_memory", mount.peak_mib())
 
-    def look(self, tool):
-        def look(root):
+    def mount(self, tool):
+        def see(root):
             for key in ("find_first", "find_again"):
                 self.timed(tool, key, f"find {q(root)} -printf '%s %m %T@\\n' >/dev/null")
             into = self.copies.fresh()
@@ -149,32 +149,32 @@ class Round:
             if self.check:
                 self.exact(tool, "cp", into)
 
-        self.watched(tool, look)
+        self.watched(tool, see)
 
     def grep(self, tool):
-        def look(root):
+        def see(root):
             for key in ("grep_first", "grep_second"):
                 self.timed(tool, key, f"grep -rF {q(NEEDLE)} {q(root)}; [ $? = 1 ]")
 
-        self.watched(tool, look)
+        self.watched(tool, see)
 
     def cat(self, tool):
         if self.corpus.name != "image":
             return
 
-        def look(root):
+        def see(root):
             disk = f"{root}/disk.img"
             for key in ("cat_first", "cat_again"):
                 took = self.command(tool, f"cat {q(disk)} >/dev/null")
                 self.record.value(tool.name, key, os.path.getsize(disk) / 1e6 / took.seconds)
 
-        self.watched(tool, look)
+        self.watched(tool, see)
 
     def random_read(self, tool):
         if self.corpus.name != "image":
             return
 
-        def look(root):
+        def see(root):
             disk = f"{root}/disk.img".replace(":", "\\:")  # a bare colon separates names
             how = "--rw=randread --bs=4k --ioengine=psync --time_based --readonly --output-format=json"
             line = f"fio --name=r --filename={q(disk)} --runtime={RANDOM_READ_SECONDS} {how}"
@@ -183,7 +183,7 @@ class Round:
             p99 = read["clat_ns"]["percentile"]["99.000000"] / 1000
             self.record.value(tool.name, "random_read", read["iops"], p99_microseconds=p99)
 
-        self.watched(tool, look)
+        self.watched(tool, see)
         self.warm()  # fio drops the file's pages before it begins
 
 

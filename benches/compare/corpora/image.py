@@ -63,8 +63,8 @@ def runs(path):
     while left > 0:
         first, end = numbers.choices(data, weights=[end - first for first, end in data])[0]
         blocks = 1
-        if numbers.random() > 0.9:
-            blocks = min(int(LONGEST_RUN_BLOCKS ** numbers.random()) + 1, left)
+        if numbers.random() > 0.9:  # of these half are of up to 7 blocks, and one in 20 is longer than 1,000
+            blocks = min(int(LONGEST_RUN_BLOCKS ** (numbers.random() ** 2)) + 1, left)
         start = numbers.randrange(first, end)
         run = range(start, min(start + blocks, end))
         if taken.isdisjoint(run):
