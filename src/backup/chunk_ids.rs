@@ -175,7 +175,7 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let storage = Storage::create_root(&temp.path().join("store")).unwrap();
         let (pack, chunks) = packed(&storage);
-        let blocks = BlockReader::new(storage, 0);
+        let blocks = BlockReader::new(storage, ByteCache::new(0));
         let ids = ChunkIds::new();
         let extent = |at, len, chunk: usize| Extent { at, len, place: chunks[chunk].1 };
         let former = |at, chunk: usize, ends_run| Some(Former { at, len: 400, id: chunks[chunk].0, ends_run });
