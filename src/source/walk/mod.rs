@@ -37,6 +37,9 @@ use crate::format::{Kind, Stat, Timestamp};
 /// Entries that one listing holds at most.
 pub const BATCH_ENTRIES: usize = 1_024;
 
+/// Listings that wait for the consumer at most: each keeps its directory open, and what was read of its files.
+const WAITING_LISTINGS: usize = 64;
+
 /// How a source is walked.
 #[derive(Clone, Debug, Default)]
 pub struct Options {

@@ -9,12 +9,9 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, SendTimeoutError, Sender, bounded};
 
-use super::Listing;
 use super::descent::Ended;
+use super::{Listing, WAITING_LISTINGS};
 use crate::source::ahead::{self, Job, ReadAhead};
-
-/// Listings that wait for the consumer at most: each keeps its directory open, and what was read of its files.
-const WAITING_LISTINGS: usize = 64;
 
 /// How long a listing waits for the consumer before the walk looks whether it was cancelled.
 const SEND_PATIENCE: Duration = Duration::from_millis(50);
