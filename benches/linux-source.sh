@@ -13,16 +13,10 @@ cleanup() { timeout 20 "$dbakfs" umount "$work/mnt" 2>/dev/null || true; rm -rf 
 trap cleanup EXIT
 mkdir "$work/mnt"
 
-fetch() { # the N-th newest version into DIR
-    local version
-    version=$(apt-cache madison linux-source-6.1 | awk '{print $3}' | sort -Vu | tail -n "$1" | head -n 1)
-    (cd "$work" && apt-get -qq -o APT::Sandbox::User=root download "linux-source-6.1=$version" && dpkg-deb -x linux-source-6.1_*.deb x && rm linux-source-6.1_*.deb)
-    mkdir "$2" && tar -xJf "$work/x/usr/src/linux-source-6.1.tar.xz" -C "$2" --strip-components=1 && rm -rf "$work/x"
-    echo "linux-source-6.1 $version"
-}
+fetch="$(dirname "$0")/fetch-linux-source.sh"
 v1=${1:-$work/v1} v2=${2:-$work/v2}
-[ -d "$v1" ] || fetch 2 "$v1"
-[ -d "$v2" ] || fetch 1 "$v2"
+[ -d "$v1" ] || "$fetch" "$v1" 2
+[ -d "$v2" ] || "$fetch" "$v2" 1
 
 same() { # WHAT A B
     local out

@@ -63,14 +63,17 @@ impl Shelf {
 }
 
 fn back_up(store: &Store, source: &Path) -> Point {
+    let Outcome::Made(made) = run(store, source) else { panic!("a point is made") };
+    made.point
+}
+
+fn run(store: &Store, source: &Path) -> Outcome {
     let session = Session::begin(store, Wait::Never).unwrap();
     let name = SourceName::new("bench").unwrap();
     let subject = Subject::Tree { path: source.to_owned(), walk: source::Options::default() };
     let cancel = Arc::new(AtomicBool::new(false));
     let options = Options { host: "bench".to_owned(), ..Options::default() };
-    let done = session.back_up(&name, subject, &options, &Progress::default(), &|_| (), &cancel).unwrap();
-    let Outcome::Made(made) = done.outcome else { panic!("a point is made") };
-    made.point
+    session.back_up(&name, subject, &options, &Progress::default(), &|_| (), &cancel).unwrap().outcome
 }
 
 fn walk(c: &mut Criterion) {
@@ -158,6 +161,29 @@ fn record_block(c: &mut Criterion) {
     group.finish();
 }
 
+/// What a backup of an unchanged source does, and what `diff` does.
+fn compare(c: &mut Criterion) {
+    let shelf = Shelf::new();
+    let store = Store::open(&shelf.dir.path().join("store")).unwrap();
+    let source = shelf.dir.path().join("source");
+    let mut group = c.benchmark_group("compare");
+    group.sample_size(20);
+    group.throughput(Throughput::Elements(SHAPE.files() as u64));
+    group.bench_function("an unchanged source with the newest point", |b| {
+        b.iter(|| assert!(matches!(run(&store, &source), Outcome::Unchanged(_))));
+    });
+    let reader = shelf.reader();
+    let [full, both] = [&shelf.full, &shelf.differential].map(|point| reader.tree(point).unwrap());
+    group.bench_function("a full with its differential", |b| {
+        b.iter(|| {
+            let mut changes = 0;
+            dbakfs::compare::compare(&reader, &full, &both, &mut |_| changes += 1).unwrap();
+            assert!(changes > 0);
+        });
+    });
+    group.finish();
+}
+
 /// Streams the entries of every directory of a point; how many there are.
 fn stream(tree: &PointTree) -> usize {
     let mut seen = 0;
@@ -218,6 +244,24 @@ fn catalog_and_overlay(c: &mut Criterion) {
             reader.read(catalog, &file.entry, 0, 4096, &mut bytes).unwrap();
         });
     });
+    group.bench_function("read that misses", |b| {
+        // A reader of its own has neither the block nor the pack open.
+        let opened = || {
+            let reader = shelf.reader();
+            let tree = reader.tree(&shelf.full).unwrap();
+            let file = tree.resolve(b"part-05/dir-0037/file-017.txt").unwrap().unwrap();
+            (reader, tree, file)
+        };
+        b.iter_batched_ref(
+            opened,
+            |(reader, tree, file)| {
+                let mut bytes = Vec::with_capacity(4096);
+                reader.read(tree.catalog(file.layer), &file.entry, 0, 4096, &mut bytes).unwrap();
+                bytes
+            },
+            BatchSize::PerIteration,
+        );
+    });
     group.finish();
 }
 
@@ -239,7 +283,7 @@ fn packer(c: &mut Criterion) {
         b.iter(|| {
             let mut packer = Packer::new(storage.clone(), options).unwrap();
             for chunk in text.chunks(16 << 10) {
-                packer.add(ChunkId(*blake3::hash(chunk).as_bytes()), chunk, Class::Small).unwrap();
+                packer.add(ChunkId::of(&[7; 32], chunk), chunk, Class::Small).unwrap();
             }
             for packed in packer.finish().unwrap() {
                 storage.remove(&dbakfs::format::layout::pack(&packed.pack.id)).unwrap();
@@ -255,6 +299,6 @@ criterion_group! {
         .without_plots()
         .warm_up_time(std::time::Duration::from_secs(1))
         .measurement_time(std::time::Duration::from_secs(3));
-    targets = walk, chunker, record_block, catalog_and_overlay, packer
+    targets = walk, compare, chunker, record_block, catalog_and_overlay, packer
 }
 criterion_main!(stages);

@@ -243,3 +243,67 @@ fn a_store_on_a_full_disk_can_still_be_read() {
     limited(command.env("DBAKFS", env!("CARGO_BIN_EXE_dbakfs")).env("HOME", place.path("home"))).exits(0);
     assert_eq!(fs::read_to_string(place.path("out/file")).unwrap(), "content");
 }
+
+#[test]
+fn modes_come_back_whatever_the_umask_of_the_user() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::with_store();
+    let modes = [0o644, 0o666, 0o664, 0o600, 0o755, 0o777, 0o444, 0o4755, 0o2711, 0];
+    for dir in ["one", "two"] {
+        fs::create_dir(place.src().join(dir)).unwrap();
+        for (number, mode) in modes.into_iter().cycle().take(40).enumerate() {
+            let path = place.src().join(dir).join(number.to_string());
+            fs::write(&path, vec![b'x'; number * 100]).unwrap();
+            let mode = if mode == 0 && !rustix::process::geteuid().is_root() { 0o400 } else { mode };
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        }
+    }
+    place.run(["backup", "src"]).exits(0);
+    let modes_in = |name: &str| {
+        let of = |dir: &str, number: usize| {
+            let meta = fs::metadata(place.path(name).join(dir).join(number.to_string())).unwrap();
+            (meta.len(), meta.permissions().mode() & 0o7777)
+        };
+        ["one", "two"].map(|dir| (0..40).map(|number| of(dir, number)).collect::<Vec<_>>())
+    };
+    let wanted = modes_in("src");
+    for umask in ["0", "022", "077", "0777"] {
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", "umask $0; mkdir -m 700 \"$1\"; exec \"$DBAKFS\" restore src/latest \"$1\"", umask, umask]);
+        command
+            .env("DBAKFS", env!("CARGO_BIN_EXE_dbakfs"))
+            .env("DBAKFS_STORE", place.store())
+            .current_dir(place.path(""));
+        limited(&mut command).exits(0);
+        assert_eq!(modes_in(umask), wanted, "{umask}");
+    }
+}
+
+#[test]
+fn a_full_disk_ends_the_restore_and_leaves_whole_files_only() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("\n*** NOT TESTED: only root can mount a small file system ***\n");
+        return;
+    }
+    let place = Place::with_store();
+    for number in 0..40 {
+        let dir = place.src().join(format!("d{number:02}"));
+        fs::create_dir(&dir).unwrap();
+        (0..10).for_each(|file| fs::write(dir.join(format!("small{file}")), vec![b's'; 20_000]).unwrap());
+        fs::write(dir.join("large"), vec![b'l'; 3 << 20]).unwrap();
+    }
+    place.run(["backup", "src"]).exits(0);
+    // What is not whole is a file of another length, or one that has holes.
+    let script = "set -e
+        mkdir small; mount -t tmpfs -o size=20m tmpfs small
+        if \"$DBAKFS\" restore src/latest small/out 2>said; then exit 9; fi
+        grep -q 'No space left' said
+        test -n \"$(find small/out -type f)\"
+        ! find small/out -name '.dbakfs-*' | grep -q .
+        find small/out -name 'small*' ! -size 20000c | grep -q . && exit 8
+        for large in $(find small/out -name large); do cmp \"$large\" src/d00/large; done";
+    let mut command = std::process::Command::new("unshare");
+    command.args(["-m", "timeout", "30", "sh", "-c", script]).current_dir(place.path(""));
+    command.env("DBAKFS", env!("CARGO_BIN_EXE_dbakfs")).env("DBAKFS_STORE", place.store());
+    limited(&mut command).exits(0);
+}

@@ -163,7 +163,7 @@ mod tests {
     fn packed(storage: &Storage) -> (PackRef, Vec<(ChunkId, Place)>) {
         let mut packer = Packer::new(storage.clone(), OPTIONS).unwrap();
         let chunks = (1..=5).map(|number| {
-            let id = ChunkId([number; 32]);
+            let id = ChunkId([number; 16]);
             (id, packer.add(id, &[number; 400], Class::Large).unwrap())
         });
         let chunks = chunks.collect();

@@ -124,7 +124,12 @@ impl ContentReader {
     }
 
     /// Takes a small file that was read whole, and puts it into `store` unless it is tiny.
-    fn put_whole(&self, bytes: &[u8], store: &mut ChunkStore<'_>, progress: &Progress) -> Result<Fresh, BackupError> {
+    pub(super) fn put_whole(
+        &self,
+        bytes: &[u8],
+        store: &mut ChunkStore<'_>,
+        progress: &Progress,
+    ) -> Result<Fresh, BackupError> {
         let size = bytes.len() as u64;
         let mut fresh = Fresh { size, data_bytes: size, ..Fresh::default() };
         progress.read(size);
@@ -135,6 +140,12 @@ impl ContentReader {
             fresh.push(0, bytes.len(), id, place);
         }
         Ok(fresh)
+    }
+
+    /// How the chunks of a file of this size travel, 0 if nobody knows it: one that fits into a block of small files is not worth smaller blocks, which
+    /// are for random reads and take more bytes.
+    fn class(&self, size: u64) -> Class {
+        if (1..=u64::from(self.limits.small_block_bytes)).contains(&size) { Class::Small } else { Class::Large }
     }
 
     fn shape(&self) -> PieceShape {
@@ -152,6 +163,7 @@ impl ContentReader {
         progress: &Progress,
     ) -> Result<Fresh, ContentError> {
         let mut fresh = Fresh { size, ..Fresh::default() };
+        let class = self.class(size);
         let (window, room) = (self.chunker.window(), self.shape().room_bytes);
         let [mut next, mut held] = std::mem::take(&mut self.pieces);
         // What is left in `held` of the piece before: less than a window.
@@ -168,7 +180,7 @@ impl ContentReader {
                 let run = &held[taken..filled.min(taken + window)];
                 let is_all = then != Then::More && taken + run.len() == filled;
                 let (len, id) = trail.cut(run, at, is_all, &self.chunker, |bytes| store.id(bytes));
-                let place = store.put_as(id, &run[..len], Class::Large)?;
+                let place = store.put_as(id, &run[..len], class)?;
                 fresh.push(at, len, id, place);
                 fresh.data_bytes += len as u64;
                 taken += len;

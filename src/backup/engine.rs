@@ -17,10 +17,10 @@ use crate::catalog::CatalogWriter;
 use crate::format::record::{Content, Flags, Status};
 use crate::format::table::Children;
 use crate::format::{Counts, Kind, Meta, Number, Stat, Timestamp};
-use crate::index::ShortId;
+use crate::index::Fingerprint;
 use crate::overlay::{Layer, Node, Pair, PointTree};
 use crate::repository::Reader;
-use crate::source::{Descend, Found, Listing, OpenDir};
+use crate::source::{Descend, Listing, OpenDir};
 
 /// Settings of a comparison that do not change while it runs.
 pub(super) struct Settings {
@@ -46,8 +46,8 @@ pub(super) struct Engine<'a> {
     /// Whether the source differs from the previous point.
     pub(super) has_changed: bool,
     /// Fingerprints under which records were found unchanged after all.
-    pub(super) settled: Vec<(Number, u32, ShortId)>,
-    pub(super) is_settled: Box<dyn Fn(Number, u32) -> Option<ShortId> + 'a>,
+    pub(super) settled: Vec<(Number, u32, Fingerprint)>,
+    pub(super) is_settled: Box<dyn FnMut(Number, u32) -> Option<Fingerprint> + 'a>,
     pub(super) progress: &'a Progress,
     pub(super) notify: &'a dyn Fn(Notice),
     pub(super) cancel: &'a AtomicBool,
@@ -164,14 +164,14 @@ impl Engine<'_> {
                 self.has_changed = true;
                 return Ok(Frame { group, slot, below: Vec::new().into_iter(), has_vanished: true });
             }
-            for found in &listing.entries {
+            for position in 0..listing.entries.len() {
                 if self.cancel.load(Ordering::Relaxed) {
                     return Err(BackupError::Cancelled);
                 }
-                let name = listing.name(found);
+                let name = listing.name(&listing.entries[position]);
                 let pair = self.before(name, &mut before, &mut group, listing.is_partial)?;
                 self.progress.entry();
-                if let Some(next) = self.entry(&mut group, &listing, found, name, &pair)? {
+                if let Some(next) = self.entry(&mut group, &listing, position, &pair)? {
                     below.push(next);
                 }
             }
@@ -239,10 +239,11 @@ impl Engine<'_> {
         &mut self,
         group: &mut Group,
         listing: &Listing,
-        found: &Found,
-        name: &[u8],
+        position: usize,
         before: &Before,
     ) -> Result<Option<Below>> {
+        let found = &listing.entries[position];
+        let name = listing.name(found);
         let stat = match &found.stat {
             Ok(stat) => *stat,
             Err(errno) if found.descend == Descend::Mount => {
@@ -255,7 +256,8 @@ impl Engine<'_> {
             }
         };
         if stat.meta.kind != Kind::Directory {
-            self.leaf(group, &listing.dir, name, &stat, before)?;
+            let early = listing.early(position).map(|file| (file, listing.taken_at));
+            self.leaf(group, &listing.dir, name, &stat, early, before)?;
             return Ok(None);
         }
         let mut stat = stat;

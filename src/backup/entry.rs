@@ -15,16 +15,17 @@ use crate::format::record::{Content, Flags, Status};
 use crate::format::table::Extent;
 use crate::format::{Kind, Meta, Stat, Timestamp};
 use crate::overlay::{Layer, Node};
-use crate::source::{Margin, OpenDir, is_settled};
+use crate::source::{EarlyFile, Margin, OpenDir, is_settled};
 
 impl Engine<'_> {
-    /// Deals with an entry that is no directory.
+    /// Deals with an entry that is no directory, and that may have been read already.
     pub(super) fn leaf(
         &mut self,
         group: &mut Group,
         dir: &OpenDir,
         name: &[u8],
         stat: &Stat,
+        early: Option<(EarlyFile<'_>, Timestamp)>,
         before: &Before,
     ) -> Result<()> {
         if stat.meta.nlink > 1
@@ -39,7 +40,11 @@ impl Engine<'_> {
             }
         }
         let former = candidates.iter().flatten().next();
-        match self.read_leaf(dir, name, *stat, former)? {
+        let read = match early {
+            Some((early, taken_at)) => self.take_early(early, taken_at, *stat)?,
+            None => self.read_leaf(dir, name, *stat, former)?,
+        };
+        match read {
             Read::Fresh(fresh) => {
                 // What was replaced while it was read may be of another kind than was listed.
                 let candidates = if fresh.stat.ino == stat.ino {
@@ -82,7 +87,7 @@ impl Engine<'_> {
     }
 
     /// Whether `stat`, or what the index remembers of it, proves that the entry is the version that `candidate` holds.
-    fn is_unchanged(&self, stat: &Stat, candidate: &Node) -> bool {
+    fn is_unchanged(&mut self, stat: &Stat, candidate: &Node) -> bool {
         let record = candidate.entry.record();
         if self.settings.checksum || record.status == Status::Unread || record.flags.has(Flags::NO_CONTENT) {
             return false;
@@ -90,9 +95,11 @@ impl Engine<'_> {
         if version::is_unchanged(stat, record) {
             return true;
         }
-        stat.meta.is_same(&record.meta)
-            && (self.is_settled)(self.previous().catalog(candidate.layer).point().number, candidate.entry.number())
-                == Some(version::fingerprint(stat))
+        if !stat.meta.is_same(&record.meta) {
+            return false;
+        }
+        let number = self.previous().catalog(candidate.layer).point().number;
+        (self.is_settled)(number, candidate.entry.number()) == Some(version::fingerprint(stat))
     }
 
     /// Takes over the version that `candidate` holds: unseen if it is the base's, else as a record of its own.
@@ -195,7 +202,8 @@ impl Engine<'_> {
         let mut flags = if settled { Flags::default() } else { Flags::RECHECK };
         for candidate in candidates.iter().flatten() {
             if self.is_same_version(fresh, candidate)? {
-                if settled {
+                // What `stat` alone tells need not be remembered.
+                if settled && !version::is_unchanged(&fresh.stat, candidate.entry.record()) {
                     let number = self.previous().catalog(candidate.layer).point().number;
                     self.settled.push((number, candidate.entry.number(), version::fingerprint(&fresh.stat)));
                 }

@@ -46,7 +46,7 @@ pub(crate) struct Args {
 pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
     let cancel = signals::stop_flag()?;
     let _ = source::raise_open_files_limit();
-    let reader = store::reader(global, CacheBytes::of_total(64 << 20))?;
+    let reader = store::reader(global, CacheBytes::of_total(48 << 20))?;
     let points = points::list(&reader)?;
     let exactness = if args.exact { Exactness::Exact } else { Exactness::NotAfter };
     let (point, path) = points::find(&points, &args.point, exactness)?;

@@ -214,24 +214,23 @@ impl Reader {
     ) -> Result<(), ReadError> {
         let skip = u32::try_from(range.start - extent.at).map_err(|_| wrong_place(catalog, "offset"))?;
         let len = u32::try_from(range.end.saturating_sub(range.start)).map_err(|_| wrong_place(catalog, "length"))?;
-        self.with_run(catalog, extent.place, skip, len, |bytes| out.extend_from_slice(bytes))
+        let offset = extent.place.offset.checked_add(skip).ok_or_else(|| wrong_place(catalog, "offset"))?;
+        self.with(catalog, Place { offset, ..extent.place }, len, |bytes| out.extend_from_slice(bytes))
     }
 
-    /// Calls `use_bytes` with `len` bytes that lie `skip` bytes behind a place of `catalog`.
+    /// Calls `use_bytes` with the `len` bytes at `place`, which a record or an extent of `catalog` names.
     ///
     /// # Errors
     /// Where there is no such place, or its block is damaged.
-    pub fn with_run<R>(
+    pub fn with<R>(
         &self,
         catalog: &Catalog,
         place: Place,
-        skip: u32,
         len: u32,
         use_bytes: impl FnOnce(&[u8]) -> R,
     ) -> Result<R, ReadError> {
         let pack = *catalog.packs().get(place.pack as usize).ok_or_else(|| wrong_place(catalog, "pack"))?;
-        let offset = place.offset.checked_add(skip).ok_or_else(|| wrong_place(catalog, "offset"))?;
-        Ok(self.blocks.with(pack, place.block, offset, len, use_bytes)?)
+        Ok(self.blocks.with(pack, place.block, place.offset, len, use_bytes)?)
     }
 
     /// Gives `take` the ranges of a file that hold data, in order, from the first that ends after `offset`; what lies between them is holes. `take`
@@ -284,8 +283,8 @@ impl Reader {
 }
 
 fn wrong_place(catalog: &Catalog, what: &'static str) -> CatalogError {
-    let number = catalog.point().number;
-    CatalogError::Damaged { number, part: "a place".to_owned(), source: FormatError::Impossible(what) }
+    let (number, part) = (catalog.point().number, "a place".to_owned());
+    CatalogError::Damaged { number, part, source: FormatError::Impossible(what) }
 }
 
 fn damaged(catalog: &Catalog, entry: &Entry, what: &'static str) -> CatalogError {

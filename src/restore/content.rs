@@ -6,20 +6,17 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{SeekFrom, ftruncate, seek};
+use rustix::fs::{SeekFrom, seek};
 use rustix::io::{Errno, pread, pwrite, retry_on_intr};
 
-use super::Progress;
 use super::fault::{During, Fault};
-use crate::catalog::{Catalog, CatalogError, Entry};
-use crate::format::FormatError;
-use crate::format::record::Content;
-use crate::repository::{ReadError, Reader};
+use super::hand::{Run, damaged};
+use crate::catalog::{Catalog, Entry};
+use crate::repository::ReadError;
 
 /// Bytes that are read from the store at once.
-pub(super) const SLICE_BYTES: usize = 1 << 20;
+const SLICE_BYTES: usize = 1 << 20;
 /// Ranges of data that are asked for at once.
 const RANGES: usize = 256;
 /// Bytes by which an equal file may be larger on the disk than the archived one before its holes count as lost.
@@ -28,10 +25,9 @@ const HOLE_SLACK_BYTES: u64 = 128 << 10;
 /// One file of the store.
 #[derive(Clone, Copy)]
 pub(super) struct Stored<'a> {
-    pub(super) reader: &'a Reader,
+    pub(super) run: &'a Run<'a>,
     pub(super) catalog: &'a Catalog,
     pub(super) entry: &'a Entry,
-    pub(super) cancel: &'a AtomicBool,
 }
 
 impl Stored<'_> {
@@ -39,27 +35,17 @@ impl Stored<'_> {
         self.entry.record().meta.size
     }
 
-    /// Whether the file has no holes and fits in one slice: then it is read whole before anything is made.
-    pub(super) fn is_small(&self) -> bool {
-        let record = self.entry.record();
-        record.meta.size <= SLICE_BYTES as u64 && (record.data_bytes == record.meta.size)
-    }
-
     /// Replaces `buffer` by the bytes of `range`, which is not longer than a slice.
     pub(super) fn read(&self, range: Range<u64>, buffer: &mut Vec<u8>) -> Result<(), Fault> {
-        if self.cancel.load(Ordering::Relaxed) {
-            return Err(Fault::Cancelled);
-        }
+        self.run.check()?;
         buffer.clear();
         let len = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
-        self.reader.read(self.catalog, self.entry, range.start, len, buffer)?;
-        if buffer.len() == len { Ok(()) } else { Err(self.damaged("length of the content").into()) }
+        self.run.reader.read(self.catalog, self.entry, range.start, len, buffer)?;
+        if buffer.len() == len { Ok(()) } else { Err(self.damaged("length of the content")) }
     }
 
-    fn damaged(&self, what: &'static str) -> ReadError {
-        let number = self.catalog.point().number;
-        let part = format!("record {}", self.entry.number());
-        CatalogError::Damaged { number, part, source: FormatError::Impossible(what) }.into()
+    fn damaged(&self, what: &'static str) -> Fault {
+        damaged(self.catalog.point().number, self.entry, what).into()
     }
 
     fn ranges(&self) -> Ranges<'_> {
@@ -77,9 +63,9 @@ struct Ranges<'a> {
 impl Ranges<'_> {
     fn advance(&mut self) -> Result<Option<Range<u64>>, Fault> {
         if self.known.is_empty() {
-            let Stored { reader, catalog, entry, .. } = self.stored;
+            let Stored { run, catalog, entry } = self.stored;
             let known = &mut self.known;
-            reader
+            run.reader
                 .data_ranges(catalog, entry, self.at, |range| {
                     known.push_back(range);
                     known.len() < RANGES
@@ -89,7 +75,7 @@ impl Ranges<'_> {
         let Some(range) = self.known.pop_front() else { return Ok(None) };
         let start = range.start.max(self.at);
         if range.end <= start || range.end > self.stored.size() {
-            return Err(self.stored.damaged("extents").into());
+            return Err(self.stored.damaged("extents"));
         }
         self.at = range.end;
         Ok(Some(start..range.end))
@@ -104,33 +90,6 @@ fn slices(range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
         at = range.end.min(begin.saturating_add(SLICE_BYTES as u64));
         (begin < at).then_some(begin..at)
     })
-}
-
-/// Writes a file that is not [small](Stored::is_small) into `file`, which is empty. Answers the bytes written.
-pub(super) fn write(
-    stored: Stored<'_>,
-    file: BorrowedFd<'_>,
-    buffer: &mut Vec<u8>,
-    progress: &Progress,
-) -> Result<u64, Fault> {
-    let size = stored.size();
-    let record = stored.entry.record();
-    if record.data_bytes < size || record.content == Content::None {
-        ftruncate(file, size).during("set the size of")?;
-    }
-    let mut written = 0;
-    let mut ranges = stored.ranges();
-    while let Some(range) = ranges.advance()? {
-        for slice in slices(range) {
-            let (at, len) = (slice.start, slice.end - slice.start);
-            stored.read(slice, buffer)?;
-            write_at(file, buffer, at)?;
-            written += len;
-            progress.add_bytes(len);
-        }
-    }
-    progress.add_bytes(size - written);
-    Ok(written)
 }
 
 /// Writes all of `bytes` at `offset`.

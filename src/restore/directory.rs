@@ -3,20 +3,22 @@
 //! Owns the order: first all entries of a directory that are none themselves, as their data lies in the packs, then its
 //! directories, then its own metadata. Its invariant: a directory gets its mode and times when nothing in it will change any more.
 
-use std::cell::Cell;
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use rustix::fs::{AtFlags, Mode, mkdirat, unlinkat};
+use rustix::fs::{Mode, mkdirat};
 use rustix::io::Errno;
 
-use super::engine::{Engine, Here};
+use super::engine::Engine;
 use super::fault::{During, Fault};
-use super::meta::{self, Handle, Present, Wanted, look_at};
+use super::here::Here;
+use super::leaf::existing;
+use super::meta::{self, Handle, Present, Wanted};
 use super::names::{Name, names_of};
 use super::remove::{self, is_spared};
 use super::trail::{open_directory, unlock};
+use super::unfinished::Unfinished;
 use super::{KeptBecause, Notice, RestoreError};
 use crate::format::record::{Flags, Record, Status};
 use crate::format::{Kind, Stat};
@@ -41,6 +43,8 @@ pub(super) struct Level {
     /// Whether everything but its directories has been restored.
     pub(super) is_listed: bool,
     is_fresh: bool,
+    /// Whether it was made closed to others, as DEST itself is not.
+    is_private: bool,
     /// Owner and group that it was made with.
     made_with: (u32, u32),
     may_inherit_acl: bool,
@@ -78,11 +82,11 @@ impl Engine<'_> {
         fd: &Arc<OwnedFd>,
         is_fresh: bool,
     ) -> Result<(), RestoreError> {
-        let children = self.tree.directory(node)?;
+        let children = self.hand.run.tree.directory(node)?;
         let stat = stat_of(fd).during("look at");
         match stat.and_then(|stat| prepare(fd, is_fresh, true).map(|()| stat)) {
             Ok(stat) => self.push(node, children, place, id, Arc::clone(fd), is_fresh.then_some(&stat), None),
-            Err(fault) => self.fault(place.path(), fault)?,
+            Err(fault) => self.hand.fault(place.path(), fault)?,
         }
         Ok(())
     }
@@ -99,13 +103,13 @@ impl Engine<'_> {
         keeps: Option<KeptBecause>,
     ) {
         let record = node.entry.record();
-        self.progress.entry();
-        self.report.entries += 1;
-        *(if made.is_some() { &mut self.report.made } else { &mut self.report.kept }) += 1;
+        self.hand.run.progress.entry();
+        self.hand.account.report.entries += 1;
+        *(if made.is_some() { &mut self.hand.account.report.made } else { &mut self.hand.account.report.kept }) += 1;
         let own = keeps_below(record);
-        if record.status == Status::Unread || own.is_some() && self.options.delete {
-            self.report.incomplete += 1;
-            (self.notify)(Notice::Incomplete { path: place.path() });
+        if record.status == Status::Unread || own.is_some() && self.hand.run.options.delete {
+            self.hand.account.report.incomplete += 1;
+            self.hand.notice(Notice::Incomplete { path: place.path() });
         }
         self.levels.push(Level {
             place: Arc::clone(&place),
@@ -116,6 +120,7 @@ impl Engine<'_> {
             directories: 0,
             is_listed: false,
             is_fresh: made.is_some(),
+            is_private: made.is_some() && !self.levels.is_empty(),
             made_with: made.map_or((0, 0), |stat| (stat.meta.uid, stat.meta.gid)),
             // In a directory that others may have, a default ACL may come at any moment: each new entry is looked at.
             may_inherit_acl: made.is_none(),
@@ -135,7 +140,8 @@ impl Engine<'_> {
             is_fresh: level.is_fresh,
             may_inherit_acl: level.may_inherit_acl,
             keeps: level.keeps,
-            owner: Cell::new(None),
+            is_private: level.is_private,
+            given: Mutex::new(None),
         })
     }
 
@@ -145,14 +151,14 @@ impl Engine<'_> {
         level.is_listed = true;
         let (children, place) = (level.children, Arc::clone(&level.place));
         let here = match self.here() {
-            Ok(here) => here,
-            Err(fault) => return self.fault(place.path(), fault),
+            Ok(here) => Arc::new(here),
+            Err(fault) => return self.hand.fault(place.path(), fault),
         };
-        let mut extra = if self.options.delete && !here.is_fresh && here.keeps.is_none() {
+        let mut extra = if self.hand.run.options.delete && !here.is_fresh && here.keeps.is_none() {
             match names_of(here.fd.as_fd()) {
                 Ok(names) => names,
                 Err(errno) => {
-                    self.fault(place.path(), Fault::System("list", errno))?;
+                    self.hand.fault(place.path(), Fault::System("list", errno))?;
                     Vec::new()
                 }
             }
@@ -161,7 +167,7 @@ impl Engine<'_> {
         }
         .into_iter()
         .peekable();
-        let mut cursor = self.tree.entries(children);
+        let mut cursor = self.hand.run.tree.entries(children);
         let mut directories = 0;
         loop {
             self.check()?;
@@ -171,7 +177,7 @@ impl Engine<'_> {
                 Err(error) => {
                     // What stands behind the damage is not known, so nothing more is removed.
                     extra = Vec::new().into_iter().peekable();
-                    self.fault(place.path(), error.into())?;
+                    self.hand.fault(place.path(), error.into())?;
                     break;
                 }
             };
@@ -192,43 +198,24 @@ impl Engine<'_> {
         if let Some(level) = self.levels.last_mut() {
             level.directories = directories;
         }
-        Ok(())
+        let entries = Arc::downgrade(&here);
+        drop(here);
+        self.put_off(Unfinished::Entries(entries))
     }
 
     fn remove_extra(&mut self, here: &Here, name: &CString) -> Result<(), RestoreError> {
         self.check()?;
-        match remove::remove(&here.fd, &here.place, here.dev, name.to_bytes(), self.store) {
-            Ok(removed) => self.account_removal(removed),
-            Err(fault) => self.fault(here.path_of(name.to_bytes()), fault)?,
+        match remove::remove(&here.fd, &here.place, here.dev, name.to_bytes(), self.hand.run.store) {
+            Ok(removed) => self.hand.removal(removed),
+            Err(fault) => self.hand.fault(here.path_of(name.to_bytes()), fault)?,
         }
         Ok(())
-    }
-
-    /// Removes the entry `name`, which stands where one of another kind must go. Answers whether it is gone.
-    pub(super) fn clear(&mut self, here: &Here, name: &[u8], stat: &Stat) -> Result<bool, Fault> {
-        if let (Some(why), Kind::Directory) = (here.keeps, stat.meta.kind) {
-            return match unlinkat(&*here.fd, name, AtFlags::REMOVEDIR) {
-                Ok(()) => {
-                    self.report.removed += 1;
-                    Ok(true)
-                }
-                Err(Errno::NOTEMPTY | Errno::EXIST | Errno::BUSY) => {
-                    self.kept(here.path_of(name), why);
-                    Ok(false)
-                }
-                Err(errno) => Err(Fault::System("remove", errno)),
-            };
-        }
-        let removed = remove::remove(&here.fd, &here.place, here.dev, name, self.store)?;
-        let is_gone = removed.is_all();
-        self.account_removal(removed);
-        Ok(is_gone)
     }
 
     /// The next directory of the last level.
     pub(super) fn next_directory(&mut self) -> Result<Option<Node>, RestoreError> {
         let Some(level) = self.levels.last_mut().filter(|level| level.directories > 0) else { return Ok(None) };
-        let mut cursor = self.tree.entries_from(level.children, level.position);
+        let mut cursor = self.hand.run.tree.entries_from(level.children, level.position);
         loop {
             match cursor.next_node() {
                 Ok(Some(node)) if node.is_directory() => {
@@ -241,7 +228,7 @@ impl Engine<'_> {
                 Err(error) => {
                     level.directories = 0;
                     let path = level.place.path();
-                    self.fault(path, error.into())?;
+                    self.hand.fault(path, error.into())?;
                     return Ok(None);
                 }
             }
@@ -252,10 +239,10 @@ impl Engine<'_> {
     pub(super) fn enter(&mut self, node: &Node) -> Result<(), RestoreError> {
         let name = node.entry.name();
         if let Err(fault) = self.try_enter(node, name) {
-            self.progress.entry();
-            self.report.entries += 1;
+            self.hand.run.progress.entry();
+            self.hand.account.report.entries += 1;
             let place = self.levels.last().map(|level| Place::below(&level.place, name));
-            self.fault(place.map_or_else(Default::default, |place| place.path()), fault)?;
+            self.hand.fault(place.map_or_else(Default::default, |place| place.path()), fault)?;
         }
         Ok(())
     }
@@ -264,26 +251,26 @@ impl Engine<'_> {
         if node.entry.record().flags.has(Flags::NO_CONTENT) {
             return Err(crate::repository::ReadError::NeverRead.into());
         }
-        let children = self.tree.directory(node)?;
+        let children = self.hand.run.tree.directory(node)?;
         let here = self.here()?;
-        let mut existing = Self::existing(&here, name)?;
+        let mut existing = existing(&here, name)?;
         if let Some(stat) = existing.filter(|stat| stat.meta.kind != Kind::Directory) {
-            if !self.clear(&here, name, &stat)? {
+            if !self.hand.clear(&here, name, &stat)? {
                 return Ok(());
             }
             existing = None;
         }
         let mut keeps = here.keeps;
         if let Some(stat) = &existing {
-            match is_spared(here.fd.as_fd(), here.dev, name, stat, self.store) {
+            match is_spared(here.fd.as_fd(), here.dev, name, stat, self.hand.run.store) {
                 Some(KeptBecause::Store) => {
-                    self.kept(here.path_of(name), KeptBecause::Store);
+                    self.hand.kept(here.path_of(name), KeptBecause::Store);
                     return Ok(());
                 }
                 Some(why) => {
                     keeps = keeps.or(Some(why));
-                    if self.options.delete {
-                        self.kept(here.path_of(name), why);
+                    if self.hand.run.options.delete {
+                        self.hand.kept(here.path_of(name), why);
                     }
                 }
                 None => {}
@@ -302,43 +289,39 @@ impl Engine<'_> {
         Ok(())
     }
 
-    /// Comes up from the last level, whose metadata are set now.
+    /// Comes up from the last level, whose metadata are set when its entries are made.
     pub(super) fn leave(&mut self) -> Result<(), RestoreError> {
         let fd = self.trail.fd();
         // First up, then the mode: it may forbid the way.
         self.trail.pop();
         let Some(level) = self.levels.pop() else { return Ok(()) };
-        if let Err(fault) = fd.during("open").and_then(|fd| self.finish(&level, &fd)) {
-            self.fault(level.place.path(), fault)?;
+        match fd {
+            Ok(fd) => self.put_off(Unfinished::Directory(level, fd)),
+            Err(errno) => self.hand.fault(level.place.path(), Fault::System("open", errno)),
         }
-        Ok(())
+    }
+
+    /// Gives a directory that was left its own metadata.
+    pub(super) fn finish_directory(&mut self, level: &Level, fd: &OwnedFd) -> Result<(), RestoreError> {
+        match self.finish(level, fd) {
+            Ok(()) => Ok(()),
+            Err(fault) => self.hand.fault(level.place.path(), fault),
+        }
     }
 
     fn finish(&mut self, level: &Level, fd: &OwnedFd) -> Result<(), Fault> {
         if level.is_unknown && !level.is_fresh {
             return Ok(());
         }
-        let node = self.tree.node(level.layer, level.record)?;
+        let node = self.hand.run.tree.node(level.layer, level.record)?;
         let present = if level.is_fresh {
-            Present::fresh(level.made_with, false)
+            Present::fresh(level.made_with, None, false)
         } else {
             Present::of(&stat_of(fd).during("look at")?)
         };
         let wanted = Wanted { meta: &node.entry.record().meta, xattrs: node.entry.xattrs() };
         let missing = meta::put_right(Handle::Open(fd.as_fd()), wanted, present)?;
-        self.account(missing, || level.place.path());
+        self.hand.without(missing, || level.place.path());
         Ok(())
-    }
-
-    /// The stat of what stands under `name`, if anything does.
-    pub(super) fn existing(here: &Here, name: &[u8]) -> Result<Option<Stat>, Fault> {
-        if here.is_fresh {
-            return Ok(None);
-        }
-        match look_at(here.fd.as_fd(), name) {
-            Ok(stat) => Ok(Some(stat)),
-            Err(Fault::System(_, Errno::NOENT)) => Ok(None),
-            Err(fault) => Err(fault),
-        }
     }
 }

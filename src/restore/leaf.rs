@@ -1,24 +1,24 @@
-//! Everything that is no directory: what is there already, what becomes a link, what is made and put in place.
+//! Everything that is no directory: what is there already, what is made and put in place.
 //!
-//! Owns the decision. Refuses to know how an entry is made. Its invariant: what stood under a name is replaced only by something
-//! whole, in one rename, and an inode with names that are not the point's is never changed.
+//! Owns the decision. Refuses to know how an entry is made, and which thread does it. Its invariant: what stood under a name is replaced
+//! only by something whole, in one rename, and an inode with names that are not the point's is never changed.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
 
-use rustix::fs::{AtFlags, Mode, OFlags, linkat, openat, readlinkat, renameat, unlinkat};
+use rustix::fs::{AtFlags, Mode, OFlags, openat, readlinkat, renameat, unlinkat};
 use rustix::io::Errno;
 
-use super::content;
-use super::engine::{Engine, Here};
-use super::fault::{During, Fault, spares_others};
-use super::links::Link;
+use super::RestoreError;
+use super::content::{self, Stored};
+use super::fault::{During, Fault};
+use super::hand::Hand;
+use super::here::Here;
 use super::meta::{self, Handle, Present, Wanted, look_at};
-use super::trail::open_below;
-use super::{Notice, RestoreError};
-use crate::format::record::{Content, Flags, Status};
+use super::remove;
+use crate::format::record::Flags;
 use crate::format::{Kind, Meta, Stat};
 use crate::overlay::Node;
+use crate::repository::ReadError;
 use crate::source::FileId;
 use crate::source::stat::stat_of;
 
@@ -30,80 +30,69 @@ enum Same {
     Other,
 }
 
-impl Engine<'_> {
-    /// Restores an entry that is no directory.
+/// Where an entry is made: under its own name if that is free, else beside what has it, whose place it takes when it is whole.
+pub(super) struct Berth {
+    temporary: Option<Vec<u8>>,
+    existing: Option<Stat>,
+}
+
+impl Berth {
+    /// Beside `existing`, which has the name of the entry now.
+    pub(super) fn beside(existing: Option<Stat>) -> Self {
+        Self { temporary: existing.map(|_| temporary_name()), existing }
+    }
+
+    /// The name that the entry `name` is made under.
+    pub(super) fn at<'n>(&'n self, name: &'n [u8]) -> &'n [u8] {
+        self.temporary.as_deref().unwrap_or(name)
+    }
+}
+
+impl Hand<'_> {
+    /// Restores an entry that is no directory and has no other name.
     pub(super) fn leaf(&mut self, here: &Here, node: &Node) -> Result<(), RestoreError> {
-        let name = node.entry.name();
-        let record = node.entry.record();
-        self.progress.entry();
-        self.report.entries += 1;
-        let outcome = if record.flags.has(Flags::NO_CONTENT) {
-            Err(crate::repository::ReadError::NeverRead.into())
-        } else {
-            self.look_ahead(node);
-            self.try_leaf(here, node, name)
-        };
-        match outcome {
-            Ok(()) if record.status == Status::Unread => {
-                self.report.older += 1;
-                (self.notify)(Notice::Older { path: here.path_of(name) });
-                Ok(())
-            }
-            Ok(()) => Ok(()),
-            Err(fault) => self.fault(here.path_of(name), fault),
-        }
+        self.count();
+        let outcome = self.try_leaf(here, node);
+        self.settle(here, node, outcome)
     }
 
-    fn look_ahead(&mut self, node: &Node) {
-        if let Content::One(place) = node.entry.record().content
-            && let Some(pack) = self.tree.catalog(node.layer).packs().get(place.pack as usize)
-        {
-            self.ahead.at(*pack, place);
-        }
-    }
-
-    fn try_leaf(&mut self, here: &Here, node: &Node, name: &[u8]) -> Result<(), Fault> {
-        let record = node.entry.record();
-        let existing = Self::existing(here, name)?;
-        let link = if record.meta.nlink > 1 { self.links.find(record.birth) } else { None };
-        if let Some(link) = link
-            && self.link(here, node, name, existing.as_ref(), &link)?
-        {
-            self.links.count(record.birth);
-            self.progress.add_bytes(record.meta.size);
-            return Ok(());
-        }
+    fn try_leaf(&mut self, here: &Here, node: &Node) -> Result<(), Fault> {
+        self.run.check()?;
+        let existing = existing_leaf(here, node)?;
         if let Some(stat) = &existing
-            && self.keep(here, node, name, stat)?
+            && self.keep(here, node, stat)?
         {
-            self.report.kept += 1;
-            self.progress.add_bytes(record.meta.size);
-            self.links.begin(record.birth, record.meta.nlink, &here.place, name, FileId::of(stat));
+            self.count_kept(node);
             return Ok(());
         }
-        let temporary = existing.is_some().then(temporary_name);
-        let Some(id) = self.make(here, node, temporary.as_deref().unwrap_or(name))? else { return Ok(()) };
-        if let (Some(temporary), Some(stat)) = (&temporary, &existing)
-            && !self.put_in_place(here, temporary, name, stat, record.meta.kind)?
-        {
-            return Ok(());
-        }
-        self.report.made += 1;
-        if let Some(id) = id {
-            self.links.begin(record.birth, record.meta.nlink, &here.place, name, id);
-        }
-        Ok(())
+        self.replace(here, node, existing).map(drop)
     }
 
-    /// Gives what was made as `temporary` its name, which `stat` has now. Answers whether it could have it; if not, it is gone.
-    fn put_in_place(
+    /// Makes the entry of `node` in the place of `existing`. Answers its inode, if it is to have more names.
+    pub(super) fn replace(
         &mut self,
         here: &Here,
-        temporary: &[u8],
-        name: &[u8],
-        stat: &Stat,
-        kind: Kind,
-    ) -> Result<bool, Fault> {
+        node: &Node,
+        existing: Option<Stat>,
+    ) -> Result<Option<FileId>, Fault> {
+        let berth = Berth::beside(existing);
+        let Some(id) = self.make(here, node, berth.at(node.entry.name()))? else { return Ok(None) };
+        if !self.put_in_place(here, node, &berth)? {
+            return Ok(None);
+        }
+        self.account.report.made += 1;
+        Ok(id)
+    }
+
+    pub(super) fn count_kept(&mut self, node: &Node) {
+        self.account.report.kept += 1;
+        self.run.progress.add_bytes(node.entry.record().meta.size);
+    }
+
+    /// Gives what was made in `berth` its name. Answers whether it could have it; if not, it is gone.
+    pub(super) fn put_in_place(&mut self, here: &Here, node: &Node, berth: &Berth) -> Result<bool, Fault> {
+        let (Some(temporary), Some(stat)) = (&berth.temporary, &berth.existing) else { return Ok(true) };
+        let name = node.entry.name();
         let is_directory = stat.meta.kind == Kind::Directory;
         let outcome = match is_directory {
             true => self.clear(here, name, stat),
@@ -117,17 +106,39 @@ impl Engine<'_> {
         });
         if !matches!(outcome, Ok(true)) {
             // The failure at hand is told; a temporary that could not be removed either would be for the same reason.
-            let _ = unlinkat(&*here.fd, temporary, AtFlags::empty());
-        } else if !is_directory && stat.meta.kind != kind {
-            self.report.removed += 1;
+            here.discard(temporary);
+        } else if !is_directory && stat.meta.kind != node.entry.record().meta.kind {
+            self.account.report.removed += 1;
         }
         outcome
     }
 
-    /// Keeps the entry `name` as the inode it is, with its metadata put right, if that is what the point wants.
-    fn keep(&mut self, here: &Here, node: &Node, name: &[u8], stat: &Stat) -> Result<bool, Fault> {
-        let record = node.entry.record();
-        let (now, then) = (&stat.meta, &record.meta);
+    /// Removes the entry `name`, which stands where one of another kind must go. Answers whether it is gone.
+    pub(super) fn clear(&mut self, here: &Here, name: &[u8], stat: &Stat) -> Result<bool, Fault> {
+        if let (Some(why), Kind::Directory) = (here.keeps, stat.meta.kind) {
+            return match unlinkat(&*here.fd, name, AtFlags::REMOVEDIR) {
+                Ok(()) => {
+                    self.account.report.removed += 1;
+                    Ok(true)
+                }
+                Err(Errno::NOTEMPTY | Errno::EXIST | Errno::BUSY) => {
+                    self.kept(here.path_of(name), why);
+                    Ok(false)
+                }
+                Err(errno) => Err(Fault::System("remove", errno)),
+            };
+        }
+        let removed = remove::remove(&here.fd, &here.place, here.dev, name, self.run.store)?;
+        let is_gone = removed.is_all();
+        self.removal(removed);
+        Ok(is_gone)
+    }
+
+    /// Keeps the entry of `node`, which `stat` is of, as the inode it is, with its metadata put right, if that is what the point wants.
+    /// One with more names is kept only if nothing of it has to be put right.
+    pub(super) fn keep(&mut self, here: &Here, node: &Node, stat: &Stat) -> Result<bool, Fault> {
+        let name = node.entry.name();
+        let (now, then) = (&stat.meta, &node.entry.record().meta);
         if (now.kind, now.size, now.rdev) != (then.kind, then.size, then.rdev) || now.nlink > then.nlink.max(1) {
             return Ok(false);
         }
@@ -143,10 +154,10 @@ impl Engine<'_> {
         let wanted = Wanted { meta: then, xattrs: node.entry.xattrs() };
         if now.nlink > 1 {
             // Its other names may be none of ours: it stays as it is, or it is left alone.
-            return Ok(meta::is_right(handle, wanted, stat)? && self.links.claim(FileId::of(stat), record.birth));
+            return meta::is_right(handle, wanted, stat);
         }
         let missing = meta::put_right(handle, wanted, Present::of(stat))?;
-        self.account(missing, || here.path_of(name));
+        self.without(missing, || here.path_of(name));
         Ok(true)
     }
 
@@ -170,62 +181,29 @@ impl Engine<'_> {
         if FileId::of(&stat_of(&fd).during("look at")?) != FileId::of(stat) {
             return Ok(Same::No);
         }
-        let stored = self.stored(node);
+        let stored = Stored { run: self.run, catalog: self.run.tree.catalog(node.layer), entry: &node.entry };
         let is_equal = content::is_equal(stored, fd.as_fd(), stat.allocated_bytes, &mut self.buffer)?;
         Ok(if is_equal { Same::File(fd) } else { Same::No })
     }
+}
 
-    /// Makes `name` another name of the inode that `link` names. Answers whether it is; if not, it must become an inode of its own.
-    fn link(
-        &mut self,
-        here: &Here,
-        node: &Node,
-        name: &[u8],
-        existing: Option<&Stat>,
-        link: &Link,
-    ) -> Result<bool, Fault> {
-        if existing.is_some_and(|stat| FileId::of(stat) == link.id) {
-            self.report.kept += 1;
-            return Ok(true);
-        }
-        let temporary = existing.is_some().then(temporary_name);
-        let at = temporary.as_deref().unwrap_or(name);
-        match self.try_link(here, at, link) {
-            Ok(()) => {}
-            Err(errno) if spares_others(errno) => {
-                self.report.unlinked += 1;
-                (self.notify)(Notice::Unlinked { path: here.path_of(name), error: errno.into() });
-                return Ok(false);
-            }
-            Err(errno) => return Err(Fault::System("link", errno)),
-        }
-        if let (Some(temporary), Some(stat)) = (&temporary, existing)
-            && !self.put_in_place(here, temporary, name, stat, node.entry.record().meta.kind)?
-        {
-            return Ok(true);
-        }
-        self.report.made += 1;
-        Ok(true)
+/// The stat of what stands under the name of `node`, if anything does; a fault where the point has not got the content of `node`.
+pub(super) fn existing_leaf(here: &Here, node: &Node) -> Result<Option<Stat>, Fault> {
+    if node.entry.record().flags.has(Flags::NO_CONTENT) {
+        return Err(ReadError::NeverRead.into());
     }
+    existing(here, node.entry.name())
+}
 
-    fn try_link(&self, here: &Here, at: &[u8], link: &Link) -> Result<(), Errno> {
-        let opened;
-        let from = if Arc::ptr_eq(&link.place, &here.place) {
-            here.fd.as_fd()
-        } else {
-            let first = self.trail.first().ok_or(Errno::BADF)?;
-            opened = open_below(first.as_fd(), &link.place.relative())?;
-            opened.as_fd()
-        };
-        linkat(from, &*link.name, &*here.fd, at, AtFlags::empty())?;
-        match look_at(here.fd.as_fd(), at) {
-            Ok(stat) if FileId::of(&stat) == link.id => Ok(()),
-            // Somebody has put something else where the first name was.
-            _ => {
-                unlinkat(&*here.fd, at, AtFlags::empty())?;
-                Err(Errno::STALE)
-            }
-        }
+/// The stat of what stands under `name`, if anything does.
+pub(super) fn existing(here: &Here, name: &[u8]) -> Result<Option<Stat>, Fault> {
+    if here.is_fresh {
+        return Ok(None);
+    }
+    match look_at(here.fd.as_fd(), name) {
+        Ok(stat) => Ok(Some(stat)),
+        Err(Fault::System(_, Errno::NOENT)) => Ok(None),
+        Err(fault) => Err(fault),
     }
 }
 

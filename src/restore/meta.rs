@@ -53,9 +53,9 @@ impl Present {
         Self { owner: (uid, gid), mode: Some(mode), mtime: Some(mtime), has_xattrs: true }
     }
 
-    /// Of an entry that was made just now; it has attributes only where its directory has a default ACL.
-    pub(super) const fn fresh(owner: (u32, u32), has_default_acl: bool) -> Self {
-        Self { owner, mode: None, mtime: None, has_xattrs: has_default_acl }
+    /// Of an entry that was made just now, of that mode if it is known; it has attributes only where its directory has a default ACL.
+    pub(super) const fn fresh(owner: (u32, u32), mode: Option<u32>, has_default_acl: bool) -> Self {
+        Self { owner, mode, mtime: None, has_xattrs: has_default_acl }
     }
 }
 

@@ -6,6 +6,10 @@
 //! written under a name that stood for another before; memory grows with the depth of the tree (and with its names of hard links), not
 //! with its size.
 //!
+//! The main thread goes through the tree and makes directories; the other threads do what lies in them, batches of what needs the same
+//! block. A directory waits for its entries before it gets its own metadata. What depends on order, further names of an inode, the main thread
+//! does itself. In which order notices come is not said.
+//!
 //! What it decides:
 //! * DEST is made if it is absent, with the directories above it. DEST itself may be a link to a directory: the user named it.
 //! * An existing file of the same size is compared byte by byte; if it is equal it stays the inode it is, and only what differs of its
@@ -16,12 +20,17 @@
 //!   nor below a mount point, nor is the store itself ever removed.
 //! * Nothing is synced, as with `cp` and `tar`: what must survive a power cut wants [`Options::sync`], one `syncfs` at the end.
 
-mod ahead;
+mod batches;
 mod content;
+mod crew;
 mod destination;
 mod directory;
 mod engine;
 mod fault;
+mod hand;
+mod hard_link;
+mod here;
+mod large;
 mod leaf;
 mod links;
 mod make;
@@ -29,7 +38,10 @@ mod meta;
 mod names;
 mod remove;
 mod report;
+#[cfg(test)]
+mod tests;
 mod trail;
+mod unfinished;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -40,8 +52,10 @@ pub use report::{KeptBecause, Notice, Progress, Refused, Report};
 use crate::catalog::CatalogError;
 use crate::overlay::PointTree;
 use crate::repository::Reader;
+use crew::Crew;
 use destination::Destination;
 use engine::Engine;
+use hand::Run;
 
 /// How a restore goes about it.
 #[derive(Clone, Debug, Default)]
@@ -122,7 +136,6 @@ pub fn restore(
         return Err(RestoreError::NeverRead { path: inside() });
     }
     let destination = Destination::open(dest, reader.store().path())?;
-    ahead::Ahead::beside(reader, |ahead| {
-        Engine::new(reader, tree, options, progress, notify, destination.store, ahead).run(&node, destination)
-    })
+    let run = Run::new(reader, tree, options, progress, destination.store);
+    Crew::beside(crew::threads(), &run, |crew| Engine::new(&run, crew, notify).run(&node, destination))
 }

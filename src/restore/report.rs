@@ -110,6 +110,11 @@ impl Refused {
         self.count += 1;
         self.first.get_or_insert_with(path);
     }
+
+    fn join(&mut self, later: Self) {
+        self.count += later.count;
+        self.first = self.first.take().or(later.first);
+    }
 }
 
 /// What a restore did.
@@ -152,6 +157,27 @@ pub struct Report {
 }
 
 impl Report {
+    /// Adds what happened meanwhile elsewhere.
+    pub(super) fn add(&mut self, other: Self) {
+        self.entries += other.entries;
+        self.made += other.made;
+        self.kept += other.kept;
+        self.removed += other.removed;
+        self.written_bytes += other.written_bytes;
+        self.damaged += other.damaged;
+        self.failed += other.failed;
+        self.never_read += other.never_read;
+        self.older += other.older;
+        self.incomplete += other.incomplete;
+        self.not_removed += other.not_removed;
+        self.unlinked += other.unlinked;
+        self.owners.join(other.owners);
+        self.modes.join(other.modes);
+        self.times.join(other.times);
+        self.attributes.join(other.attributes);
+        self.devices.join(other.devices);
+    }
+
     /// Whether every entry that the point holds is there, with its content.
     #[must_use]
     pub const fn is_complete(&self) -> bool {

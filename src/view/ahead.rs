@@ -69,7 +69,7 @@ fn push_siblings(reader: &Reader, catalog: &Catalog, entry: &Entry, push: &mut P
             Content::Inline => Ok(push(node, 0, next.inline())),
             Content::One(place) if at.is_none_or(|at| is_near(at, place)) => {
                 at = Some(place);
-                reader.with_run(catalog, place, 0, len, |bytes| push(node, 0, bytes))
+                reader.with(catalog, place, len, |bytes| push(node, 0, bytes))
             }
             Content::Many { .. } => {
                 gathered.clear();
@@ -130,9 +130,10 @@ fn push_rest_of_run(
     match run {
         None => _ = push(node, start, &ZEROS[..len as usize]),
         Some(run) => {
-            let Ok(skip) = u32::try_from(start - run.at) else { return };
+            let skip = u32::try_from(start - run.at).ok();
+            let Some(offset) = skip.and_then(|skip| run.place.offset.checked_add(skip)) else { return };
             // Damage is told to whoever reads it.
-            let _ = reader.with_run(catalog, run.place, skip, len, |bytes| push(node, start, bytes));
+            let _ = reader.with(catalog, Place { offset, ..run.place }, len, |bytes| push(node, start, bytes));
         }
     }
 }

@@ -14,4 +14,5 @@ mod hostile;
 mod links;
 mod replace;
 mod shelf;
+mod threads;
 mod user;

@@ -212,14 +212,24 @@ impl Shelf {
         dest: &Path,
         options: &Options,
     ) -> Result<(Report, Vec<Notice>), RestoreError> {
+        let mut notices = Vec::new();
+        let report = self.restore_telling(from, dest, options, &mut |notice| notices.push(notice))?;
+        Ok((report, notices))
+    }
+
+    pub(crate) fn restore_telling(
+        &self,
+        from: &str,
+        dest: &Path,
+        options: &Options,
+        notify: &mut dyn FnMut(Notice),
+    ) -> Result<Report, RestoreError> {
         let reader = Reader::open(Store::open(&self.store).unwrap(), CacheBytes::of_total(32 << 20)).unwrap();
         let tree = reader.tree(&self.point).unwrap();
         let progress = Progress::default();
-        let mut notices = Vec::new();
-        let mut notify = |notice| notices.push(notice);
-        let report = restore(&reader, &tree, from.as_bytes(), dest, options, &progress, &mut notify)?;
+        let report = restore(&reader, &tree, from.as_bytes(), dest, options, &progress, notify)?;
         assert_eq!(progress.entries(), report.entries, "every entry is counted once");
-        Ok((report, notices))
+        Ok(report)
     }
 
     /// Restores all of it without `delete`, and claims that there was nothing to say.
@@ -292,7 +302,7 @@ impl Writing {
         for (start, bytes) in &item.data {
             for (slice, part) in bytes.chunks(EXTENT_BYTES).enumerate() {
                 self.chunks += 1;
-                let mut id = [0; 32];
+                let mut id = [0; ChunkId::LEN];
                 id[..8].copy_from_slice(&self.chunks.to_le_bytes());
                 let class = if bytes.len() < EXTENT_BYTES { Class::Small } else { Class::Large };
                 let place = self.packer.add(ChunkId(id), part, class).unwrap();
