@@ -5,9 +5,8 @@
 //! Invariant: [`open`] never yields a byte before the checksum of the stored bytes has been found right.
 
 use std::cell::RefCell;
-use std::io::Cursor;
 
-use zstd::zstd_safe::{CParameter, compress_bound};
+use zstd::zstd_safe::CParameter;
 
 use super::bytes::Bytes;
 use super::error::{FormatError, Result};
@@ -116,13 +115,14 @@ impl Sealer {
         let raw_len = u32::try_from(raw.len()).unwrap_or(u32::MAX);
         assert!(raw_len <= MAX_RAW_BYTES, "a run of {raw_len} bytes is too long to be sealed");
         let start = out.len();
-        out.reserve(compress_bound(raw.len()));
-        let mut room = Cursor::new(&mut *out);
-        room.set_position(start as u64);
-        let packed = self.compressor.compress_to_buffer(raw, &mut room);
-        if !packed.is_ok_and(|len| len < raw.len()) {
-            out.truncate(start);
-            out.extend_from_slice(raw);
+        // One byte less room than the raw bytes take: what does not shrink does not fit.
+        out.resize(start + raw.len().saturating_sub(1), 0);
+        match self.compressor.compress_to_buffer(raw, &mut out[start..]) {
+            Ok(len) => out.truncate(start + len),
+            Err(_) => {
+                out.truncate(start);
+                out.extend_from_slice(raw);
+            }
         }
         let stored = &out[start..];
         let stored_len = u32::try_from(stored.len()).expect("never longer than the raw bytes");
