@@ -70,22 +70,13 @@ impl ContentReader {
         let stat = file.stat();
         let size = stat.meta.size;
         let is_dense = stat.allocated_bytes >= size;
-        let mut fresh = Fresh { size, ..Fresh::default() };
-        if is_dense && size <= u64::from(self.limits.whole_file_bytes.max(self.limits.inline_bytes)) {
+        if is_dense && size <= self.limits.most_whole_bytes() {
             self.buffer.clear();
             file.read_whole(&mut self.buffer).map_err(ContentError::Source)?;
             // A file that shrank is as long as what was read of it; that it changed is found out by the caller.
-            fresh.size = self.buffer.len() as u64;
-            fresh.data_bytes = fresh.size;
-            progress.read(fresh.size);
-            if self.buffer.len() <= self.limits.inline_bytes as usize {
-                fresh.inline.clone_from(&self.buffer);
-            } else {
-                let (id, place) = store.put(&self.buffer, Class::Small)?;
-                fresh.push(0, self.buffer.len(), id, place);
-            }
-            return Ok(fresh);
+            return Ok(self.put_whole(&self.buffer, store, progress)?);
         }
+        let mut fresh = Fresh { size, ..Fresh::default() };
         for range in file.extents() {
             let range = range.map_err(ContentError::Source)?;
             let mut read = |buffer: &mut [u8], at| file.read_at(buffer, at);
@@ -98,6 +89,25 @@ impl ContentReader {
         Ok(fresh)
     }
 
+    /// Takes a small file that was read whole, and puts it into `store` unless it is tiny.
+    pub(super) fn put_whole(
+        &self,
+        bytes: &[u8],
+        store: &mut ChunkStore<'_>,
+        progress: &Progress,
+    ) -> Result<Fresh, BackupError> {
+        let size = bytes.len() as u64;
+        let mut fresh = Fresh { size, data_bytes: size, ..Fresh::default() };
+        progress.read(size);
+        if bytes.len() <= self.limits.inline_bytes as usize {
+            bytes.clone_into(&mut fresh.inline);
+        } else {
+            let (id, place) = store.put(bytes, Class::Small)?;
+            fresh.push(0, bytes.len(), id, place);
+        }
+        Ok(fresh)
+    }
+
     /// Reads `input` to its end and puts its data into `store`.
     pub(super) fn read_stream(
         &mut self,
@@ -105,22 +115,14 @@ impl ContentReader {
         store: &mut ChunkStore<'_>,
         progress: &Progress,
     ) -> Result<Fresh, ContentError> {
-        let mut fresh = Fresh::default();
         let mut begin = Vec::new();
-        let small = u64::from(self.limits.whole_file_bytes.max(self.limits.inline_bytes));
+        let small = self.limits.most_whole_bytes();
         let mut head = io::Read::take(&mut *input, small + 1);
         io::Read::read_to_end(&mut head, &mut begin).map_err(ContentError::Source)?;
         if begin.len() as u64 <= small {
-            (fresh.size, fresh.data_bytes) = (begin.len() as u64, begin.len() as u64);
-            progress.read(fresh.size);
-            if begin.len() <= self.limits.inline_bytes as usize {
-                fresh.inline = begin;
-            } else {
-                let (id, place) = store.put(&begin, Class::Small)?;
-                fresh.push(0, begin.len(), id, place);
-            }
-            return Ok(fresh);
+            return Ok(self.put_whole(&begin, store, progress)?);
         }
+        let mut fresh = Fresh::default();
         let mut input = io::Read::chain(begin.as_slice(), input);
         let mut read = |buffer: &mut [u8], _| read_full(&mut input, buffer);
         fresh.size = self.cut(&mut read, 0..u64::MAX, store, &mut fresh, progress)?;

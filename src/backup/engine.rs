@@ -20,7 +20,7 @@ use crate::format::{Counts, Kind, Meta, Number, Stat, Timestamp};
 use crate::index::ShortId;
 use crate::overlay::{Layer, Node, Pair, PointTree};
 use crate::repository::Reader;
-use crate::source::{Descend, Found, Listing, OpenDir};
+use crate::source::{Descend, Listing, OpenDir};
 
 /// Settings of a comparison that do not change while it runs.
 pub(super) struct Settings {
@@ -164,14 +164,14 @@ impl Engine<'_> {
                 self.has_changed = true;
                 return Ok(Frame { group, slot, below: Vec::new().into_iter(), has_vanished: true });
             }
-            for found in &listing.entries {
+            for position in 0..listing.entries.len() {
                 if self.cancel.load(Ordering::Relaxed) {
                     return Err(BackupError::Cancelled);
                 }
-                let name = listing.name(found);
+                let name = listing.name(&listing.entries[position]);
                 let pair = self.before(name, &mut before, &mut group, listing.is_partial)?;
                 self.progress.entry();
-                if let Some(next) = self.entry(&mut group, &listing, found, name, &pair)? {
+                if let Some(next) = self.entry(&mut group, &listing, position, &pair)? {
                     below.push(next);
                 }
             }
@@ -239,10 +239,11 @@ impl Engine<'_> {
         &mut self,
         group: &mut Group,
         listing: &Listing,
-        found: &Found,
-        name: &[u8],
+        position: usize,
         before: &Before,
     ) -> Result<Option<Below>> {
+        let found = &listing.entries[position];
+        let name = listing.name(found);
         let stat = match &found.stat {
             Ok(stat) => *stat,
             Err(errno) if found.descend == Descend::Mount => {
@@ -255,7 +256,8 @@ impl Engine<'_> {
             }
         };
         if stat.meta.kind != Kind::Directory {
-            self.leaf(group, &listing.dir, name, &stat, before)?;
+            let early = listing.early(position).map(|file| (file, listing.taken_at));
+            self.leaf(group, &listing.dir, name, &stat, early, before)?;
             return Ok(None);
         }
         let mut stat = stat;

@@ -14,16 +14,17 @@ use crate::format::record::{Content, Flags, Status};
 use crate::format::table::Extent;
 use crate::format::{Kind, Meta, Stat, Timestamp};
 use crate::overlay::{Layer, Node};
-use crate::source::{Margin, OpenDir, is_settled};
+use crate::source::{EarlyFile, Margin, OpenDir, is_settled};
 
 impl Engine<'_> {
-    /// Deals with an entry that is no directory.
+    /// Deals with an entry that is no directory, and that may have been read already.
     pub(super) fn leaf(
         &mut self,
         group: &mut Group,
         dir: &OpenDir,
         name: &[u8],
         stat: &Stat,
+        early: Option<(EarlyFile<'_>, Timestamp)>,
         before: &Before,
     ) -> Result<()> {
         if stat.meta.nlink > 1
@@ -37,7 +38,11 @@ impl Engine<'_> {
                 return self.adopt(group, name, stat, before, candidate, Flags::default());
             }
         }
-        match self.read_leaf(dir, name, *stat)? {
+        let read = match early {
+            Some((early, taken_at)) => self.take_early(early, taken_at, *stat)?,
+            None => self.read_leaf(dir, name, *stat)?,
+        };
+        match read {
             Read::Fresh(fresh) => {
                 // What was replaced while it was read may be of another kind than was listed.
                 let candidates = if fresh.stat.ino == stat.ino {

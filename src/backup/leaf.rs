@@ -5,7 +5,7 @@ use super::content::{ContentError, Fresh};
 use super::engine::Engine;
 use crate::format::record::encode_xattrs;
 use crate::format::{Kind, Meta, Stat, Timestamp};
-use crate::source::{OpenDir, OpenError, open_file, read_link, stat, xattr};
+use crate::source::{EarlyFile, OpenDir, OpenError, open_file, read_link, stat, xattr};
 
 /// How often a file is read that changes while it is read.
 const ATTEMPTS: u32 = 3;
@@ -60,6 +60,14 @@ impl Engine<'_> {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Read::Gone),
             Err(error) => return Ok(Read::Failed(error)),
         };
+        Ok(Read::Fresh(Box::new(FreshLeaf { stat, taken_at, xattrs, content, is_torn: false })))
+    }
+
+    /// Takes a file that was read ahead. Its `stat`, which was taken no earlier than `taken_at`, is known to have held still.
+    pub(super) fn take_early(&mut self, early: EarlyFile<'_>, taken_at: Timestamp, stat: Stat) -> Result<Read> {
+        let content = self.content.put_whole(early.content, &mut self.chunks, self.progress)?;
+        self.counts.read_bytes += content.data_bytes;
+        let xattrs = encode(early.xattrs);
         Ok(Read::Fresh(Box::new(FreshLeaf { stat, taken_at, xattrs, content, is_torn: false })))
     }
 

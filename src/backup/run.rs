@@ -23,7 +23,7 @@ use crate::overlay::PointTree;
 use crate::pack::PackOptions;
 use crate::repository::tags::Moving;
 use crate::repository::{CacheBytes, Points, Reader, SourceName, SourceNotes, Tag, marks, when};
-use crate::source::{self, Walk};
+use crate::source::{self, ReadAhead, Walk};
 
 /// Memory for what is read of earlier backups, in bytes.
 const CACHE: CacheBytes = CacheBytes { catalogs: 24 << 20, blocks: 4 << 20 };
@@ -130,6 +130,7 @@ impl Run<'_> {
         let walk = match subject {
             Subject::Tree { path, walk } => {
                 walk.cancel = Arc::clone(self.cancel);
+                walk.read_ahead = Some(self.read_ahead(&points));
                 Some(Walk::start(path, walk.clone())?)
             }
             Subject::Stream { .. } => None,
@@ -191,6 +192,17 @@ impl Run<'_> {
             program: concat!("dbakfs ", env!("CARGO_PKG_VERSION")).to_owned(),
         };
         self.conclude(engine, point, &points, ground.decision)
+    }
+
+    /// What is read before the comparison asks for it: all where there is nothing to compare with, else what has changed since the last backup.
+    fn read_ahead(&self, points: &Points) -> ReadAhead {
+        let most_bytes = self.session.store.config().chunking.most_whole_bytes();
+        let compares = !self.options.checksum && self.options.mode != (Mode::Full { independent: true });
+        let newest = points.of_source(self.name.as_str()).map(|point| point.finished).max().filter(|_| compares);
+        // Only a guess depends on it, so what cannot be read is as if it were not there.
+        let noted = SourceNotes::read(self.session.store.storage(), self.name).ok().flatten();
+        let success = noted.and_then(|notes| notes.last_success);
+        ReadAhead { most_bytes, since: newest.map(|newest| success.map_or(newest, |success| success.max(newest))) }
     }
 
     /// The source by its name, host and path; a name that belongs to another path is refused.

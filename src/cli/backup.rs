@@ -150,6 +150,8 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<Exit> {
                     exclude: exclude.clone(),
                     never_enter: store_id(&store).into_iter().collect(),
                     cancel: Arc::clone(&cancel),
+                    // What is read ahead is for the backup to say.
+                    read_ahead: None,
                 },
             },
         };

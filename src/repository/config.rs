@@ -85,6 +85,12 @@ impl Default for Chunking {
 }
 
 impl Chunking {
+    /// A file of up to this length is never cut.
+    #[must_use]
+    pub fn most_whole_bytes(&self) -> u64 {
+        self.whole_file_bytes.max(self.inline_bytes).into()
+    }
+
     /// Refuses what would cost a reader memory without bound, or what the chunker cannot do.
     fn check(&self) -> Result<(), ConfigError> {
         let within = |name: &'static str, value: i64, least: i64, most: i64| {

@@ -6,6 +6,7 @@
 //! the kernel allows it), no symbolic link below the root is followed, and everything is looked up relative to an open
 //! directory, so that neither the depth of the tree nor somebody who renames things meanwhile leads outside of it.
 
+mod ahead;
 pub mod dir;
 pub mod exclude;
 mod mounts;
@@ -18,6 +19,7 @@ pub mod stat;
 pub mod walk;
 pub mod xattr;
 
+pub use ahead::{EarlyFile, ReadAhead};
 pub use dir::{OpenDir, Place};
 pub use exclude::{Exclude, ExcludeBuilder, ExcludeError};
 pub use open_files::raise_open_files_limit;

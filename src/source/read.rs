@@ -86,14 +86,7 @@ impl OpenFile {
     /// # Errors
     /// What `pread` says.
     pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let mut done = 0;
-        while done < buffer.len() {
-            match retry_on_intr(|| pread(&self.fd, &mut buffer[done..], offset + done as u64))? {
-                0 => break,
-                read => done += read,
-            }
-        }
-        Ok(done)
+        Ok(pread_full(&self.fd, buffer, offset)?)
     }
 
     /// Where the file has data: ascending ranges of bytes that neither overlap nor reach beyond the stat's size; what
@@ -121,6 +114,19 @@ impl AsFd for OpenFile {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
+}
+
+/// Fills `buffer` from `offset` on; returns how many bytes it read, fewer than asked for only at the end of the file.
+pub(super) fn pread_full(fd: impl AsFd, buffer: &mut [u8], offset: u64) -> Result<usize, Errno> {
+    let fd = fd.as_fd();
+    let mut done = 0;
+    while done < buffer.len() {
+        match retry_on_intr(|| pread(fd, &mut buffer[done..], offset + done as u64))? {
+            0 => break,
+            read => done += read,
+        }
+    }
+    Ok(done)
 }
 
 /// The ranges of a file that hold data; see [`OpenFile::extents`].

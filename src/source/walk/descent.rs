@@ -12,13 +12,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crossbeam_channel::{SendTimeoutError, Sender};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
+use super::queue::Outlet;
 use super::verdict::{CACHE_TAG, Rules, is_cache};
 use super::{BATCH_ENTRIES, Descend, Found, Listing, Options, Root};
 use crate::format::{Kind, Stat, Timestamp};
+use crate::source::ahead::{self, Early};
 use crate::source::dir::{OpenDir, Place};
 use crate::source::mounts::Mounts;
 use crate::source::names::Names;
@@ -36,18 +37,15 @@ const LISTING_BYTES: usize = 256 << 10;
 const OPEN_RETRIES: usize = 200;
 const OPEN_RETRY: Duration = Duration::from_millis(10);
 
-/// How long a listing waits for the consumer before the walk looks whether it was cancelled.
-const SEND_PATIENCE: Duration = Duration::from_millis(50);
-
 /// The walk was cancelled, or nobody listens any more.
 #[derive(Debug)]
-struct Ended;
+pub(super) struct Ended;
 
 /// The state of the walk's thread.
 pub(super) struct Descent {
     options: Options,
     rules: Rules,
-    sender: Sender<Listing>,
+    outlet: Outlet,
     /// The root first, the directory where the walk is last.
     stack: Vec<Level>,
     /// Those of the directory where the walk is.
@@ -97,12 +95,12 @@ impl Subdirectories {
 }
 
 impl Descent {
-    pub(super) fn new(root: &Root, options: Options, sender: Sender<Listing>) -> Self {
+    pub(super) fn new(root: &Root, options: Options, outlet: Outlet) -> Self {
         let mounts = Mounts::below(root.dir.place().path().as_path());
         let mut descent = Self {
             rules: Rules::new(&options, &root.stat, mounts),
             options,
-            sender,
+            outlet,
             stack: Vec::new(),
             names: Names::default(),
             only: root.only.is_some(),
@@ -144,16 +142,20 @@ impl Descent {
                     self.push_level(Arc::new(dir), id);
                     self.read_and_list()?;
                 }
-                Err((errno, error)) => self.send(Listing {
-                    dir: Arc::new(OpenDir::closed(place, errno)),
-                    names: Vec::new(),
-                    entries: Vec::new(),
-                    taken_at: Timestamp::now(),
-                    last: true,
-                    cache: false,
-                    is_partial: true,
-                    error: Some(error),
-                })?,
+                Err((errno, error)) => {
+                    let listing = Listing {
+                        dir: Arc::new(OpenDir::closed(place, errno)),
+                        names: Vec::new(),
+                        entries: Vec::new(),
+                        taken_at: Timestamp::now(),
+                        last: true,
+                        cache: false,
+                        is_partial: true,
+                        error: Some(error),
+                        early: Early::default(),
+                    };
+                    self.send(listing, false)?;
+                }
             }
         }
         Ok(())
@@ -213,16 +215,23 @@ impl Descent {
             if let (Descend::Yes, Ok(stat)) = (descend, &stat) {
                 below.push(name, FileId::of(stat));
             }
-            if batch.entries.len() == BATCH_ENTRIES {
+            if batch.is_full() {
                 let full = std::mem::replace(&mut batch, Batch::begin(self.names.len() - position));
-                deliver(&self.sender, &self.options, Listing { is_partial, ..full.listing(&dir, cache) })?;
+                let read_ahead = full.early_bytes.is_some();
+                self.send(Listing { is_partial, ..full.listing(&dir, cache) }, read_ahead)?;
+            }
+            if let (Some(ahead), Ok(stat)) = (&self.options.read_ahead, &stat)
+                && ahead.wants(stat)
+            {
+                *batch.early_bytes.get_or_insert(0) += stat.meta.size;
             }
             batch.push(name, stat, descend);
         }
         if let Some(level) = self.stack.last_mut() {
             level.below = below;
         }
-        self.send(Listing { last: true, is_partial, error, ..batch.listing(&dir, cache) })
+        let read_ahead = batch.early_bytes.is_some();
+        self.send(Listing { last: true, is_partial, error, ..batch.listing(&dir, cache) }, read_ahead)
     }
 
     /// Starts a path with that of `dir`, if there are patterns to match it with; returns its length.
@@ -324,8 +333,8 @@ impl Descent {
         }
     }
 
-    fn send(&self, listing: Listing) -> Result<(), Ended> {
-        deliver(&self.sender, &self.options, listing)
+    fn send(&self, listing: Listing, read_ahead: bool) -> Result<(), Ended> {
+        self.outlet.send(listing, read_ahead, || self.options.check())
     }
 }
 
@@ -360,22 +369,13 @@ fn leaves_out(options: &Options, path: &mut Vec<u8>, prefix_len: usize, name: &C
     options.exclude.leaves_out(path, is_dir)
 }
 
-fn deliver(sender: &Sender<Listing>, options: &Options, mut listing: Listing) -> Result<(), Ended> {
-    loop {
-        match sender.send_timeout(listing, SEND_PATIENCE) {
-            Ok(()) => return Ok(()),
-            Err(SendTimeoutError::Disconnected(_)) => return Err(Ended),
-            Err(SendTimeoutError::Timeout(unsent)) => listing = unsent,
-        }
-        options.check()?;
-    }
-}
-
 /// A listing in the making.
 struct Batch {
     names: Vec<u8>,
     entries: Vec<Found>,
     taken_at: Timestamp,
+    /// Bytes of the files that will be read ahead; `None` if there is none.
+    early_bytes: Option<u64>,
 }
 
 impl Batch {
@@ -386,7 +386,12 @@ impl Batch {
             names: Vec::with_capacity(entries * 16),
             entries: Vec::with_capacity(entries),
             taken_at: Timestamp::now(),
+            early_bytes: None,
         }
+    }
+
+    fn is_full(&self) -> bool {
+        self.entries.len() == BATCH_ENTRIES || self.early_bytes.is_some_and(|bytes| bytes >= ahead::LISTING_BYTES)
     }
 
     fn push(&mut self, name: &CStr, stat: Result<Stat, Errno>, descend: Descend) {
@@ -397,7 +402,9 @@ impl Batch {
     }
 
     fn listing(self, dir: &Arc<OpenDir>, cache: bool) -> Listing {
-        let Self { names, entries, taken_at } = self;
-        Listing { dir: Arc::clone(dir), names, entries, taken_at, last: false, cache, is_partial: false, error: None }
+        let Self { names, entries, taken_at, early_bytes: _ } = self;
+        let dir = Arc::clone(dir);
+        let (last, is_partial, error, early) = (false, false, None, Early::default());
+        Listing { dir, names, entries, taken_at, last, cache, is_partial, error, early }
     }
 }

@@ -7,6 +7,7 @@
 //! read, with an `error`. The walk never ends early without the consumer having asked for it.
 
 mod descent;
+mod queue;
 mod verdict;
 
 #[cfg(test)]
@@ -20,10 +21,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use crossbeam_channel::Receiver;
 use rustix::fs::{CWD, OFlags};
 use rustix::io::Errno;
 
+use queue::Queue;
+
+use super::ahead::{Early, EarlyFile, ReadAhead};
 use super::dir::{OpenDir, Place};
 use super::exclude::Exclude;
 use super::open::open_untouched;
@@ -34,7 +37,7 @@ use crate::format::{Kind, Stat, Timestamp};
 /// Entries that one listing holds at most.
 pub const BATCH_ENTRIES: usize = 1_024;
 
-/// Listings that wait for the consumer at most: each keeps its directory open.
+/// Listings that wait for the consumer at most: each keeps its directory open, and what was read of its files.
 const WAITING_LISTINGS: usize = 64;
 
 /// How a source is walked.
@@ -48,6 +51,8 @@ pub struct Options {
     pub exclude: Exclude,
     /// Directories that are never entered below the root: the store that the backup goes to.
     pub never_enter: Vec<FileId>,
+    /// Which files are read before the consumer asks for them; none where it is `None`.
+    pub read_ahead: Option<ReadAhead>,
     /// Set it to end the walk; it then ends without its remaining listings.
     pub cancel: Arc<AtomicBool>,
 }
@@ -57,8 +62,9 @@ pub struct Options {
 pub struct Walk {
     root: Root,
     /// None once the walk has ended.
-    listings: Option<Receiver<Listing>>,
-    thread: Option<JoinHandle<()>>,
+    listings: Option<Queue>,
+    /// The one that walks, and those that read ahead.
+    threads: Vec<JoinHandle<()>>,
     stop: Arc<AtomicBool>,
 }
 
@@ -96,6 +102,8 @@ pub struct Listing {
     /// only with `last`. `NotFound` if it was removed since its stat was taken, `StaleNetworkFileHandle` if something
     /// else has taken its place since.
     pub error: Option<io::Error>,
+    /// See [`Listing::early`].
+    pub(in crate::source) early: Early,
 }
 
 impl Listing {
@@ -103,6 +111,12 @@ impl Listing {
     #[must_use]
     pub fn name(&self, found: &Found) -> &[u8] {
         &self.names[found.name.start as usize..found.name.end as usize]
+    }
+
+    /// What was read ahead of the entry at `position`: its content and attributes as they were when its stat was taken.
+    #[must_use]
+    pub fn early(&self, position: usize) -> Option<EarlyFile<'_>> {
+        self.early.file(position)
     }
 }
 
@@ -143,14 +157,13 @@ impl Walk {
     /// regular file.
     pub fn start(source: &Path, options: Options) -> Result<Self, StartError> {
         let root = open_root(source)?;
-        let (sender, receiver) = crossbeam_channel::bounded(WAITING_LISTINGS);
+        let no_thread = |error| StartError::Thread { source: error };
+        let (outlet, queue, mut threads) = queue::start(options.read_ahead).map_err(no_thread)?;
         let stop = Arc::clone(&options.cancel);
-        let descent = descent::Descent::new(&root, options, sender);
-        let thread = std::thread::Builder::new()
-            .name("walk".to_owned())
-            .spawn(move || descent.run())
-            .map_err(|error| StartError::Thread { source: error })?;
-        Ok(Self { root, listings: Some(receiver), thread: Some(thread), stop })
+        let descent = descent::Descent::new(&root, options, outlet);
+        let thread = std::thread::Builder::new().name("walk".to_owned()).spawn(move || descent.run());
+        threads.push(thread.map_err(no_thread)?);
+        Ok(Self { root, listings: Some(queue), threads, stop })
     }
 
     /// Where the walk began.
@@ -172,14 +185,16 @@ impl Iterator for Walk {
     /// Waits for the next listing.
     ///
     /// # Panics
-    /// If the walk's thread did: an unfinished walk must not look like a finished one.
+    /// If a thread of the walk did: an unfinished walk must not look like a finished one.
     fn next(&mut self) -> Option<Listing> {
-        if let Ok(listing) = self.listings.as_ref()?.recv() {
+        if let Some(listing) = self.listings.as_ref()?.next() {
             return Some(listing);
         }
         self.listings = None;
-        if let Some(Err(panic)) = self.thread.take().map(JoinHandle::join) {
-            std::panic::resume_unwind(panic);
+        for thread in self.threads.drain(..) {
+            if let Err(panic) = thread.join() {
+                std::panic::resume_unwind(panic);
+            }
         }
         None
     }
