@@ -239,7 +239,7 @@ fn packer(c: &mut Criterion) {
         b.iter(|| {
             let mut packer = Packer::new(storage.clone(), options).unwrap();
             for chunk in text.chunks(16 << 10) {
-                packer.add(ChunkId(*blake3::hash(chunk).as_bytes()), chunk, Class::Small).unwrap();
+                packer.add(ChunkId::of(&[7; 32], chunk), chunk, Class::Small).unwrap();
             }
             for packed in packer.finish().unwrap() {
                 storage.remove(&dbakfs::format::layout::pack(&packed.pack.id)).unwrap();

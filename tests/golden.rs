@@ -63,7 +63,7 @@ fn chunks() -> Vec<(ChunkId, Chunk, Vec<u8>)> {
     parts
         .into_iter()
         .map(|(block, offset, bytes)| {
-            let id = ChunkId(*blake3::keyed_hash(&key, bytes).as_bytes());
+            let id = ChunkId::of(&key, bytes);
             (id, Chunk { block, offset, len: u32::try_from(bytes.len()).unwrap() }, bytes.to_vec())
         })
         .collect()

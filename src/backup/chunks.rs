@@ -7,7 +7,7 @@ use super::pack_table::PackTable;
 use crate::format::catalog::PackRef;
 use crate::format::pack::ChunkId;
 use crate::format::record::Place;
-use crate::index::{ChunkTable, Location, PackOf, short};
+use crate::index::{ChunkTable, Location, PackOf};
 use crate::pack::{Class, PackOptions, Packed, Packer};
 use crate::storage::Storage;
 
@@ -50,14 +50,14 @@ impl<'a> ChunkStore<'a> {
 
     /// Takes a chunk of at least one byte: its id, and where it lies (the pack as a row of `packs`).
     pub(super) fn put(&mut self, bytes: &[u8], class: Class) -> Result<(ChunkId, Place)> {
-        let id = ChunkId(*blake3::keyed_hash(&self.key, bytes).as_bytes());
+        let id = ChunkId::of(&self.key, bytes);
         if self.is_dry {
             return Ok((id, Place { pack: u32::MAX, block: u32::MAX, offset: 0 }));
         }
         if let Some(load) = self.load.take() {
             self.known = load()?;
         }
-        if let Some(found) = self.known.find(&short(&id)) {
+        if let Some(found) = self.known.find(&id) {
             let pack = self.packs.row(self.known.pack(found.pack));
             return Ok((id, Place { pack, block: found.block, offset: found.offset }));
         }
@@ -71,7 +71,7 @@ impl<'a> ChunkStore<'a> {
             self.session_rows.push(self.known.add_pack(PackOf::Session(ordinal)));
         }
         let row = self.session_rows[place.pack as usize];
-        self.known.insert(short(&id), Location { pack: row, block: place.block, offset: place.offset });
+        self.known.insert(id, Location { pack: row, block: place.block, offset: place.offset });
         let pack = self.packs.row(PackOf::Session(place.pack));
         Ok((id, Place { pack, ..place }))
     }

@@ -7,7 +7,7 @@ use super::{BackupError, Choice, Decision, Notice, Result};
 use crate::format::catalog::PackRef;
 use crate::format::layout;
 use crate::format::{Number, Point, SourceId, Timestamp};
-use crate::index::ShortId;
+use crate::index::Fingerprint;
 use crate::pack::Packed;
 use crate::repository::notes::Notes;
 use crate::repository::{PointNotes, Points, RepositoryError, SourceNotes, WriterLock, marks, tags};
@@ -132,7 +132,13 @@ impl Run<'_> {
     }
 
     /// Tells the index what the catalog knows already. An index that refuses is set aside: the next backup makes it anew.
-    fn tell_index(&self, packed: &[Packed], family: u32, settled: Vec<(Number, u32, ShortId)>, outdated: &[Number]) {
+    fn tell_index(
+        &self,
+        packed: &[Packed],
+        family: u32,
+        settled: Vec<(Number, u32, Fingerprint)>,
+        outdated: &[Number],
+    ) {
         let tell = || -> Result<()> {
             let mut prepared = self.session.index(self.notify)?;
             for packed in packed {
@@ -143,7 +149,7 @@ impl Run<'_> {
                 index.unsettle(*number)?;
             }
             let is_new = !packed.is_empty() || !settled.is_empty();
-            index.settle(settled.into_iter().filter(|(number, ..)| !outdated.contains(number)))?;
+            index.settle(settled.into_iter().filter(|(number, ..)| !outdated.contains(number)).collect())?;
             if is_new {
                 index.flush()?;
             }

@@ -17,7 +17,7 @@ use crate::catalog::CatalogWriter;
 use crate::format::record::{Content, Flags, Status};
 use crate::format::table::Children;
 use crate::format::{Counts, Kind, Meta, Number, Stat, Timestamp};
-use crate::index::ShortId;
+use crate::index::Fingerprint;
 use crate::overlay::{Layer, Node, Pair, PointTree};
 use crate::repository::Reader;
 use crate::source::{Descend, Listing, OpenDir};
@@ -46,8 +46,8 @@ pub(super) struct Engine<'a> {
     /// Whether the source differs from the previous point.
     pub(super) has_changed: bool,
     /// Fingerprints under which records were found unchanged after all.
-    pub(super) settled: Vec<(Number, u32, ShortId)>,
-    pub(super) is_settled: Box<dyn Fn(Number, u32) -> Option<ShortId> + 'a>,
+    pub(super) settled: Vec<(Number, u32, Fingerprint)>,
+    pub(super) is_settled: Box<dyn FnMut(Number, u32) -> Option<Fingerprint> + 'a>,
     pub(super) progress: &'a Progress,
     pub(super) notify: &'a dyn Fn(Notice),
     pub(super) cancel: &'a AtomicBool,

@@ -85,7 +85,7 @@ impl Engine<'_> {
     }
 
     /// Whether `stat`, or what the index remembers of it, proves that the entry is the version that `candidate` holds.
-    fn is_unchanged(&self, stat: &Stat, candidate: &Node) -> bool {
+    fn is_unchanged(&mut self, stat: &Stat, candidate: &Node) -> bool {
         let record = candidate.entry.record();
         if self.settings.checksum || record.status == Status::Unread || record.flags.has(Flags::NO_CONTENT) {
             return false;
@@ -93,9 +93,11 @@ impl Engine<'_> {
         if version::is_unchanged(stat, record) {
             return true;
         }
-        stat.meta.is_same(&record.meta)
-            && (self.is_settled)(self.previous().catalog(candidate.layer).point().number, candidate.entry.number())
-                == Some(version::fingerprint(stat))
+        if !stat.meta.is_same(&record.meta) {
+            return false;
+        }
+        let number = self.previous().catalog(candidate.layer).point().number;
+        (self.is_settled)(number, candidate.entry.number()) == Some(version::fingerprint(stat))
     }
 
     /// Takes over the version that `candidate` holds: unseen if it is the base's, else as a record of its own.
@@ -201,7 +203,8 @@ impl Engine<'_> {
         let mut flags = if settled { Flags::default() } else { Flags::RECHECK };
         for candidate in candidates.iter().flatten() {
             if self.is_same_version(fresh, candidate)? {
-                if settled {
+                // What `stat` alone tells need not be remembered.
+                if settled && !version::is_unchanged(&fresh.stat, candidate.entry.record()) {
                     let number = self.previous().catalog(candidate.layer).point().number;
                     self.settled.push((number, candidate.entry.number(), version::fingerprint(&fresh.stat)));
                 }

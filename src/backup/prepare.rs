@@ -7,8 +7,9 @@ use std::thread::JoinHandle;
 use super::{BackupError, Notice, Result};
 use crate::format::catalog::PackRef;
 use crate::format::layout;
-use crate::format::pack::PackId;
-use crate::index::{ChunkTable, Index, Location, PackOf};
+use crate::format::pack::{ChunkId, PackId};
+use crate::format::table::Chunk;
+use crate::index::{ChunkTable, Index, IndexedPack, Location, PackOf};
 use crate::pack::{self, Pack, Packed};
 use crate::repository::Store;
 use crate::storage::Storage;
@@ -78,7 +79,8 @@ impl Prepared {
 
     /// Enters a pack that this session has written: further backups of the session may refer to it.
     pub(crate) fn learn(&mut self, packed: &Packed, family: u32) -> Result<()> {
-        self.index().add(packed.pack, family, &packed.chunks)?;
+        let chunks = count(&packed.chunks);
+        self.index().add(&IndexedPack { pack: packed.pack, family, chunks })?;
         self.listed.insert(packed.pack.id, packed.pack.file_len);
         Ok(())
     }
@@ -102,10 +104,10 @@ impl Prepared {
     }
 
     /// Enters listed packs that the index lacks, and drops those that are gone or have another length.
-    fn mend(&mut self, known: &[PackRef], existed: bool) -> Result<()> {
+    fn mend(&mut self, known: &[IndexedPack], existed: bool) -> Result<()> {
         let mut missing = self.listed.clone();
         let mut dropped = 0;
-        for pack in known {
+        for IndexedPack { pack, .. } in known {
             if missing.get(&pack.id) == Some(&pack.file_len) {
                 missing.remove(&pack.id);
             } else {
@@ -131,7 +133,7 @@ impl Prepared {
             let read = Pack::open(&self.storage, *pack).and_then(|open| Ok((open.family(), open.chunks()?)));
             match read {
                 Ok((family, chunks)) => {
-                    self.index().add(*pack, family, &chunks)?;
+                    self.index().add(&IndexedPack { pack: *pack, family, chunks: count(&chunks) })?;
                     entered += 1;
                 }
                 Err(error) => {
@@ -146,35 +148,51 @@ impl Prepared {
         Ok(entered)
     }
 
-    /// The chunks of a family that lie in packs that are there. An index that turns out to be damaged is made anew.
+    /// The chunks of a family, as the packs themselves tell them. An index that turns out to be damaged is made anew.
     pub(crate) fn chunk_table(&mut self, family: u32) -> Result<ChunkTable> {
-        let mut table = ChunkTable::default();
-        if let Err(error) = self.fill(family, &mut table) {
-            let path = self.index().path().to_owned();
-            // sled holds its files until it is dropped.
-            self.index = None;
-            let listed = std::mem::take(&mut self.listed);
-            let mut rebuilt = Self::rebuild(&self.storage, path, listed, &chain(&error))?;
-            self.notices.append(&mut rebuilt.notices);
-            (self.index, self.listed) = (rebuilt.index.take(), std::mem::take(&mut rebuilt.listed));
-            table = ChunkTable::default();
-            self.fill(family, &mut table)?;
+        match self.fill(family) {
+            Ok(table) => Ok(table),
+            Err(BackupError::Index(error)) => {
+                let path = self.index().path().to_owned();
+                // sled holds its files until it is dropped.
+                self.index = None;
+                let listed = std::mem::take(&mut self.listed);
+                let mut rebuilt = Self::rebuild(&self.storage, path, listed, &chain(&error))?;
+                self.notices.append(&mut rebuilt.notices);
+                (self.index, self.listed) = (rebuilt.index.take(), std::mem::take(&mut rebuilt.listed));
+                self.fill(family)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads the tables of the packs of a family that are there. A damaged pack is said and left out: nothing will be deduplicated against it.
+    fn fill(&mut self, family: u32) -> Result<ChunkTable> {
+        let mut known = self.index().packs()?;
+        known.retain(|IndexedPack { pack, family: its, .. }| {
+            *its == family && self.listed.get(&pack.id) == Some(&pack.file_len)
+        });
+        let mut table = ChunkTable::with_room_for(known.iter().map(|indexed| indexed.chunks as usize).sum());
+        for IndexedPack { pack, .. } in known {
+            let read = Pack::open(&self.storage, pack).and_then(|open| Ok((open.family(), open.chunks()?)));
+            match read {
+                // The pack is the one to believe: what another family holds is not there for this one.
+                Ok((its, _)) if its != family => {}
+                Ok((_, chunks)) => {
+                    let pack = table.add_pack(PackOf::Stored(pack));
+                    for (id, chunk) in chunks {
+                        table.insert(id, Location { pack, block: chunk.block, offset: chunk.offset });
+                    }
+                }
+                Err(error) => self.notices.push(Notice::Problem(chain(&error))),
+            }
         }
         Ok(table)
     }
+}
 
-    fn fill(&self, family: u32, table: &mut ChunkTable) -> crate::index::Result<()> {
-        self.index().for_each(|indexed| {
-            let is_there = self.listed.get(&indexed.pack.id) == Some(&indexed.pack.file_len);
-            if indexed.family != family || !is_there {
-                return;
-            }
-            let pack = table.add_pack(PackOf::Stored(indexed.pack));
-            for (id, chunk) in indexed.chunks {
-                table.insert(id, Location { pack, block: chunk.block, offset: chunk.offset });
-            }
-        })
-    }
+fn count(chunks: &[(ChunkId, Chunk)]) -> u32 {
+    u32::try_from(chunks.len()).expect("the table of a pack has fewer than 2^32 rows")
 }
 
 /// An error and its causes in one line.

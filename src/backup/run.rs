@@ -19,6 +19,7 @@ use super::{BackupError, Choice, Decision, Mode, Notice, Progress, Reason, Resul
 use crate::catalog::CatalogWriter;
 use crate::chunker::{ChunkLengths, Chunker};
 use crate::format::{CatalogId, Counts, Number, Point, PointKind, SourceId, Timestamp};
+use crate::index::SettledBlock;
 use crate::overlay::PointTree;
 use crate::pack::PackOptions;
 use crate::repository::tags::Moving;
@@ -308,12 +309,17 @@ impl Run<'_> {
             average: chunking.chunk_average_bytes,
             max: chunking.chunk_max_bytes,
         };
+        let mut last: Option<SettledBlock> = None;
         let is_settled = move |number, record| {
             if is_dry {
                 return None;
             }
-            // Without an answer the file is read, which is always right.
-            session.index(notify).ok()?.index().settled(number, record).ok().flatten()
+            // Records are asked for in their order, mostly.
+            if last.as_ref().is_none_or(|block| !block.covers(number, record)) {
+                // Without an answer the file is read, which is always right.
+                last = Some(session.index(notify).ok()?.index().settled(number, record).ok()?);
+            }
+            last.as_ref()?.get(record)
         };
         let lost = match &ground.previous {
             Some(previous) => LostPacks::of(previous, store.storage())?,

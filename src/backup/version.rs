@@ -2,7 +2,7 @@
 
 use crate::format::record::{Flags, Record, Status};
 use crate::format::{Stat, Timestamp};
-use crate::index::ShortId;
+use crate::index::Fingerprint;
 
 /// Whether `stat` proves that nothing changed since `record` was made: size, mtime, ctime, inode and all archived metadata are the same, and
 /// the record's own times were old enough to be trusted.
@@ -23,7 +23,7 @@ fn has_same_stat(stat: &Stat, record: &Record) -> bool {
 
 /// What a `stat` says about change, in short: equal fingerprints mean that size, mtime, ctime and inode are equal.
 #[must_use]
-pub fn fingerprint(stat: &Stat) -> ShortId {
+pub fn fingerprint(stat: &Stat) -> Fingerprint {
     let mut hasher = blake3::Hasher::new();
     let Timestamp { secs, nanos } = stat.meta.mtime;
     for number in

@@ -46,7 +46,7 @@ fn blocks() -> Vec<Frame> {
 
 fn chunks() -> Vec<(ChunkId, Chunk)> {
     (0..40)
-        .map(|block| (ChunkId([u8::try_from(block).unwrap(); 32]), Chunk { block, offset: block, len: 100 }))
+        .map(|block| (ChunkId([u8::try_from(block).unwrap(); 16]), Chunk { block, offset: block, len: 100 }))
         .collect()
 }
 

@@ -1,9 +1,9 @@
-//! Where each chunk lies: a compact table in memory, filled from the index or from packs themselves.
+//! Where each chunk lies: a compact table in memory, filled from the tables of the packs.
 
 use hashbrown::HashTable;
 
-use super::ShortId;
 use crate::format::catalog::PackRef;
+use crate::format::pack::ChunkId;
 
 /// A pack as the table knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub struct Location {
 }
 
 struct Slot {
-    id: ShortId,
+    id: ChunkId,
     location: Location,
 }
 
@@ -38,6 +38,12 @@ pub struct ChunkTable {
 }
 
 impl ChunkTable {
+    /// An empty table with room for so many chunks: one that grows is copied, and for a moment there twice.
+    #[must_use]
+    pub fn with_room_for(chunks: usize) -> Self {
+        Self { slots: HashTable::with_capacity(chunks), packs: Vec::new() }
+    }
+
     /// Adds a pack and returns its row.
     pub fn add_pack(&mut self, pack: PackOf) -> u32 {
         self.packs.push(pack);
@@ -51,7 +57,7 @@ impl ChunkTable {
     }
 
     /// Enters a chunk; the first place of a chunk stays.
-    pub fn insert(&mut self, id: ShortId, location: Location) {
+    pub fn insert(&mut self, id: ChunkId, location: Location) {
         let hash = hash(&id);
         if self.slots.find(hash, |slot| slot.id == id).is_none() {
             self.slots.insert_unique(hash, Slot { id, location }, |slot| self::hash(&slot.id));
@@ -60,7 +66,7 @@ impl ChunkTable {
 
     /// Where a chunk lies, if it is known.
     #[must_use]
-    pub fn find(&self, id: &ShortId) -> Option<Location> {
+    pub fn find(&self, id: &ChunkId) -> Option<Location> {
         self.slots.find(hash(id), |slot| slot.id == *id).map(|slot| slot.location)
     }
 
@@ -78,7 +84,7 @@ impl ChunkTable {
 }
 
 /// The id is a keyed hash already; its first bytes serve the table.
-fn hash(id: &ShortId) -> u64 {
-    let [a, b, c, d, e, f, g, h, ..] = *id;
+fn hash(id: &ChunkId) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = id.0;
     u64::from_le_bytes([a, b, c, d, e, f, g, h])
 }

@@ -1,24 +1,28 @@
-//! The index: which chunks the packs hold, and what earlier backups saw. The only place that names sled.
+//! The index: which packs there are, and what earlier backups saw. The only place that names sled.
 //!
+//! Which chunks a pack holds is not in it: that stands in the pack's own table, which is read as fast.
 //! Refuses to be the truth: everything here can be made anew from the packs, or costs only time when it is lost.
 //! Invariant: nothing that sled says is believed without a check: a pack counts only if the caller has seen it in a listing, and
 //! a value only if its checksum is right. An error, a panic or a doubt sets the whole index aside.
 
 mod chunks;
+mod settled;
 mod value;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 pub use chunks::{ChunkTable, Location, PackOf};
+pub use settled::SettledBlock;
 
 use crate::format::catalog::PackRef;
-use crate::format::pack::{ChunkId, PackId};
-use crate::format::table::Chunk;
+use crate::format::pack::PackId;
 use crate::format::{FormatError, Number};
 
 /// Bytes that sled may cache: the index is read once, front to back.
 const SLED_CACHE_BYTES: u64 = 16 << 20;
+/// Bytes of the segments in which sled's file grows, the least that an index takes. An entry has some dozens of bytes, so small ones do.
+const SLED_SEGMENT_BYTES: usize = 32 << 10;
 
 /// Why the index could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -51,34 +55,24 @@ pub enum IndexError {
 pub type Result<T> = std::result::Result<T, IndexError>;
 
 /// What the index knows of one pack.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IndexedPack {
     /// The pack's name and length.
     pub pack: PackRef,
     /// The family that it belongs to.
     pub family: u32,
-    /// Its chunks: shortened id and place.
-    pub chunks: Vec<(ShortId, Chunk)>,
+    /// How many chunks it holds.
+    pub chunks: u32,
 }
 
-/// The first half of a [`ChunkId`]: 128 bits of a keyed hash tell chunks apart as surely as all 256 and take half the memory.
-pub type ShortId = [u8; 16];
-
-/// The short form of a chunk id.
-#[must_use]
-pub fn short(id: &ChunkId) -> ShortId {
-    let mut short = [0; 16];
-    short.copy_from_slice(&id.0[..16]);
-    short
-}
+/// What a file's `stat` says about change, as a hash of 128 bits.
+pub type Fingerprint = [u8; 16];
 
 /// The open index. One process at a time: its owner holds the store's writer lock.
 pub struct Index {
     db: sled::Db,
-    /// Pack → length of its file and family: short, for every backup reads them all.
+    /// Pack → what is known of it: short, for every backup reads them all.
     packs: sled::Tree,
-    /// Pack → its chunks, sealed: long, and read only by a backup that has something to store.
-    chunks: sled::Tree,
     settled: sled::Tree,
     path: PathBuf,
 }
@@ -93,11 +87,12 @@ impl Index {
             let db = sled::Config::new()
                 .path(path)
                 .cache_capacity(SLED_CACHE_BYTES)
+                .segment_size(SLED_SEGMENT_BYTES)
                 .flush_every_ms(None)
                 .print_profile_on_drop(false)
                 .open()?;
-            let (packs, chunks, settled) = (db.open_tree("packs")?, db.open_tree("chunks")?, db.open_tree("settled")?);
-            Ok(Self { db, packs, chunks, settled, path: path.to_owned() })
+            let (packs, settled) = (db.open_tree("packs")?, db.open_tree("settled")?);
+            Ok(Self { db, packs, settled, path: path.to_owned() })
         })
     }
 
@@ -127,17 +122,17 @@ impl Index {
         &self.path
     }
 
-    /// The packs that the index names, without their chunks.
+    /// The packs that the index names.
     ///
     /// # Errors
     /// Where the index is damaged.
-    pub fn packs(&self) -> Result<Vec<PackRef>> {
+    pub fn packs(&self) -> Result<Vec<IndexedPack>> {
         guarded(|| {
             self.packs
                 .iter()
                 .map(|entry| {
-                    let (key, head) = entry?;
-                    Ok(value::decode_head(&key, &head)?.0)
+                    let (key, value) = entry?;
+                    value::decode(&key, &value)
                 })
                 .collect()
         })
@@ -147,13 +142,8 @@ impl Index {
     ///
     /// # Errors
     /// Where sled refuses.
-    pub fn add(&self, pack: PackRef, family: u32, chunks: &[(ChunkId, Chunk)]) -> Result<()> {
-        let chunks = value::encode_chunks(chunks);
-        guarded(|| {
-            // In this order: a pack that is named has its chunks.
-            self.chunks.insert(pack.id.0, chunks)?;
-            Ok(self.packs.insert(pack.id.0, &value::encode_head(pack, family)).map(drop)?)
-        })
+    pub fn add(&self, indexed: &IndexedPack) -> Result<()> {
+        guarded(|| Ok(self.packs.insert(indexed.pack.id.0, value::encode(indexed)).map(drop)?))
     }
 
     /// Drops the entry of a pack that is gone.
@@ -161,35 +151,19 @@ impl Index {
     /// # Errors
     /// Where sled refuses.
     pub fn drop_pack(&self, pack: &PackId) -> Result<()> {
-        guarded(|| {
-            self.packs.remove(pack.0)?;
-            Ok(self.chunks.remove(pack.0).map(drop)?)
-        })
+        guarded(|| Ok(self.packs.remove(pack.0).map(drop)?))
     }
 
-    /// Gives every pack with its chunks to `take`.
-    ///
-    /// # Errors
-    /// Where an entry is damaged.
-    pub fn for_each(&self, mut take: impl FnMut(IndexedPack)) -> Result<()> {
-        guarded(|| {
-            for entry in &self.packs {
-                let (key, head) = entry?;
-                let (pack, family) = value::decode_head(&key, &head)?;
-                let chunks = value::decode_chunks(pack.id, self.chunks.get(&key)?.as_deref())?;
-                take(IndexedPack { pack, family, chunks });
-            }
-            Ok(())
-        })
-    }
-
-    /// The fingerprint under which record `record` of backup `number` was found unchanged although its `stat` had changed or was too fresh.
+    /// The fingerprints under which records of backup `number` were found unchanged although their `stat` had changed or was too fresh: those of
+    /// the block of records that `record` lies in.
     ///
     /// # Errors
     /// Where sled refuses.
-    pub fn settled(&self, number: Number, record: u32) -> Result<Option<ShortId>> {
+    pub fn settled(&self, number: Number, record: u32) -> Result<SettledBlock> {
+        let block = settled::block_of(record);
         guarded(|| {
-            Ok(self.settled.get(settled_key(number, record))?.and_then(|value| ShortId::try_from(value.as_ref()).ok()))
+            let value = self.settled.get(settled::key(number, block))?;
+            Ok(SettledBlock::decode(number, block, value.as_deref().unwrap_or_default()))
         })
     }
 
@@ -197,13 +171,21 @@ impl Index {
     ///
     /// # Errors
     /// Where sled refuses.
-    pub fn settle(&self, found: impl IntoIterator<Item = (Number, u32, ShortId)>) -> Result<()> {
-        guarded(|| {
-            for (number, record, fingerprint) in found {
-                self.settled.insert(settled_key(number, record), fingerprint.to_vec())?;
+    pub fn settle(&self, mut found: Vec<(Number, u32, Fingerprint)>) -> Result<()> {
+        found.sort_unstable_by_key(|(number, record, _)| (*number, *record));
+        for of_block in
+            found.chunk_by(|one, next| (one.0, settled::block_of(one.1)) == (next.0, settled::block_of(next.1)))
+        {
+            let (number, record, _) = of_block[0];
+            let mut block = self.settled(number, record)?;
+            for (_, record, fingerprint) in of_block {
+                block.insert(*record, *fingerprint);
             }
-            Ok(())
-        })
+            guarded(|| {
+                Ok(self.settled.insert(settled::key(number, settled::block_of(record)), block.encode()).map(drop)?)
+            })?;
+        }
+        Ok(())
     }
 
     /// Forgets the fingerprints of backup `number`, whose records nobody compares with any more.
@@ -212,7 +194,7 @@ impl Index {
     /// Where sled refuses.
     pub fn unsettle(&self, number: Number) -> Result<()> {
         guarded(|| {
-            for key in self.settled.scan_prefix(number.0.to_be_bytes()).keys() {
+            for key in self.settled.scan_prefix(settled::prefix(number)).keys() {
                 self.settled.remove(key?)?;
             }
             Ok(())
@@ -228,13 +210,6 @@ impl Index {
     }
 }
 
-fn settled_key(number: Number, record: u32) -> [u8; 8] {
-    let mut key = [0; 8];
-    key[..4].copy_from_slice(&number.0.to_be_bytes());
-    key[4..].copy_from_slice(&record.to_be_bytes());
-    key
-}
-
 /// Runs `body`; a panic of sled's becomes an error. After one nothing of the index is used again but to set it aside.
 fn guarded<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(body)).unwrap_or(Err(IndexError::Panicked))
@@ -244,16 +219,9 @@ fn guarded<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
 mod tests {
     use super::*;
 
-    fn id(byte: u8) -> ChunkId {
-        ChunkId([byte; 32])
-    }
-
-    fn pack(byte: u8) -> PackRef {
-        PackRef { id: PackId([byte; 32]), file_len: u64::from(byte) * 1000 }
-    }
-
-    fn chunk(block: u32, offset: u32) -> Chunk {
-        Chunk { block, offset, len: 10 }
+    fn pack(byte: u8, family: u32) -> IndexedPack {
+        let pack = PackRef { id: PackId([byte; 32]), file_len: u64::from(byte) * 1000 };
+        IndexedPack { pack, family, chunks: 7 }
     }
 
     #[test]
@@ -261,20 +229,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("index");
         let index = Index::open(&path).unwrap();
-        index.add(pack(1), 0, &[(id(7), chunk(0, 5)), (id(8), chunk(3, 0))]).unwrap();
-        index.add(pack(2), 9, &[]).unwrap();
-        index.settle([(Number(4), 17, [3; 16]), (Number(5), 1, [4; 16])]).unwrap();
+        index.add(&pack(1, 0)).unwrap();
+        index.add(&pack(2, 9)).unwrap();
+        index.settle(vec![(Number(5), 1, [4; 16]), (Number(4), 17, [3; 16])]).unwrap();
         index.flush().unwrap();
         drop(index);
         let index = Index::open(&path).unwrap();
-        assert_eq!(index.packs().unwrap(), vec![pack(1), pack(2)]);
-        let mut all = Vec::new();
-        index.for_each(|pack| all.push(pack)).unwrap();
-        assert_eq!(all[0].chunks, vec![([7; 16], chunk(0, 5)), ([8; 16], chunk(3, 0))]);
-        assert_eq!(all[1].family, 9);
+        assert_eq!(index.packs().unwrap(), vec![pack(1, 0), pack(2, 9)]);
+        let settled = |number, record| index.settled(Number(number), record).unwrap().get(record);
+        assert_eq!(settled(4, 17), Some([3; 16]));
         index.unsettle(Number(4)).unwrap();
-        assert_eq!(index.settled(Number(4), 17).unwrap(), None);
-        assert_eq!(index.settled(Number(5), 1).unwrap(), Some([4; 16]));
+        assert_eq!(settled(4, 17), None);
+        assert_eq!(settled(5, 1), Some([4; 16]));
     }
 
     #[test]
@@ -294,12 +260,43 @@ mod tests {
     fn a_damaged_value_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
         let index = Index::open(&dir.path().join("index")).unwrap();
-        index.add(pack(1), 0, &[(id(7), chunk(0, 5))]).unwrap();
-        let mut value = index.chunks.get(pack(1).id.0).unwrap().unwrap().to_vec();
-        *value.last_mut().unwrap() ^= 1;
-        index.chunks.insert(pack(1).id.0, value).unwrap();
-        assert!(matches!(index.for_each(drop), Err(IndexError::Value { .. })));
-        index.chunks.remove(pack(1).id.0).unwrap();
-        assert!(matches!(index.for_each(drop), Err(IndexError::Value { .. })));
+        index.add(&pack(1, 0)).unwrap();
+        let key = pack(1, 0).pack.id.0;
+        let value = index.packs.get(key).unwrap().unwrap().to_vec();
+        for at in 0..value.len() {
+            let mut wrong = value.clone();
+            wrong[at] ^= 1;
+            index.packs.insert(key, wrong).unwrap();
+            assert!(matches!(index.packs(), Err(IndexError::Value { .. })), "byte {at}");
+        }
+        index.packs.insert(key, &value[1..]).unwrap();
+        assert!(matches!(index.packs(), Err(IndexError::Value { .. })));
+        index.packs.insert(key, value.clone()).unwrap();
+        index.packs.insert([2; 32], value).unwrap();
+        assert!(matches!(index.packs(), Err(IndexError::Value { .. })), "the value of another pack");
+    }
+
+    #[test]
+    fn settling_again_keeps_what_was_settled_and_the_newest_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let index = Index::open(&dir.path().join("index")).unwrap();
+        let settled = |record| index.settled(Number(1), record).unwrap().get(record);
+        index.settle((0..5000).map(|record| (Number(1), record, [1; 16])).collect()).unwrap();
+        index.settle(vec![(Number(1), 4000, [2; 16]), (Number(1), 9000, [3; 16]), (Number(2), 7, [4; 16])]).unwrap();
+        assert_eq!((settled(3999), settled(4000), settled(4999)), (Some([1; 16]), Some([2; 16]), Some([1; 16])));
+        assert_eq!((settled(5000), settled(9000)), (None, Some([3; 16])));
+        assert!(index.settled.len() < 10, "not one entry for each record");
+    }
+
+    #[test]
+    fn an_index_of_few_packs_takes_little_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("index");
+        let index = Index::open(&path).unwrap();
+        (0..100).for_each(|byte| index.add(&pack(byte, 0)).unwrap());
+        index.flush().unwrap();
+        drop(index);
+        let files = std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len());
+        assert!(files.sum::<u64>() < 200_000);
     }
 }

@@ -335,7 +335,7 @@ impl Making<'_> {
 
     fn place(&mut self, bytes: &[u8]) -> Place {
         let key = self.store.store.config().secrets.chunk_key;
-        let id = ChunkId(*blake3::keyed_hash(&key, bytes).as_bytes());
+        let id = ChunkId::of(&key, bytes);
         let (pack, place) = match (self.fresh.get(&id), self.store.known.get(&id)) {
             (Some(place), _) if self.store.dedups => (Err(place.pack), *place),
             (_, Some((pack, place))) if self.store.dedups => (Ok(*pack), *place),

@@ -239,7 +239,7 @@ impl Looked {
         let first = chunks.partition_point(|(_, chunk)| chunk.block < block);
         for (id, chunk) in chunks[first..].iter().take_while(|(_, chunk)| chunk.block == block) {
             let range = chunk.offset as usize..(chunk.offset as usize + chunk.len as usize);
-            let is_right = bytes.get(range).is_some_and(|bytes| *blake3::keyed_hash(key, bytes).as_bytes() == id.0);
+            let is_right = bytes.get(range).is_some_and(|bytes| ChunkId::of(key, bytes) == *id);
             if !is_right {
                 let error = DamageError::WrongChunk { pack: self.pack, block, offset: chunk.offset };
                 self.bad_block(block, error);

@@ -292,7 +292,7 @@ impl Writing {
         for (start, bytes) in &item.data {
             for (slice, part) in bytes.chunks(EXTENT_BYTES).enumerate() {
                 self.chunks += 1;
-                let mut id = [0; 32];
+                let mut id = [0; ChunkId::LEN];
                 id[..8].copy_from_slice(&self.chunks.to_le_bytes());
                 let class = if bytes.len() < EXTENT_BYTES { Class::Small } else { Class::Large };
                 let place = self.packer.add(ChunkId(id), part, class).unwrap();
