@@ -129,6 +129,12 @@ impl ContentReader {
         Ok(fresh)
     }
 
+    /// How the chunks of a file of this size travel, 0 if nobody knows it: one that fits into a block of small files is not worth smaller blocks, which
+    /// are for random reads and take more bytes.
+    fn class(&self, size: u64) -> Class {
+        if (1..=u64::from(self.limits.small_block_bytes)).contains(&size) { Class::Small } else { Class::Large }
+    }
+
     /// Cuts a run of data and puts its chunks into `store`; answers where it ended, which is earlier than asked if the data did. `read` fills a buffer
     /// with what stands at an offset, less only where the data ends.
     fn cut(
@@ -139,6 +145,7 @@ impl ContentReader {
         fresh: &mut Fresh,
         progress: &Progress,
     ) -> Result<u64, ContentError> {
+        let class = self.class(fresh.size);
         let window = self.chunker.window();
         self.buffer.resize(READ_BYTES.max(window) + window, 0);
         // The bytes at hand are `buffer[taken..filled]`; they begin at `at`.
@@ -164,7 +171,7 @@ impl ContentReader {
             }
             let run = &self.buffer[taken..filled.min(taken + window)];
             let len = self.chunker.cut(run);
-            let (id, place) = store.put(&run[..len], Class::Large)?;
+            let (id, place) = store.put(&run[..len], class)?;
             fresh.push(at, len, id, place);
             fresh.data_bytes += len as u64;
             taken += len;
