@@ -5,13 +5,14 @@
 //! read early is what the file held when its listed stat was taken, for after reading it was still the same inode with the same stat.
 
 use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use rustix::fs::OFlags;
 
 use super::open::open_untouched;
-use super::read::pread_full;
+use super::read::append_whole;
 use super::stat::stat_of;
 use super::walk::Listing;
 use super::xattr::{Xattrs, xattrs_of};
@@ -48,12 +49,27 @@ impl ReadAhead {
     }
 }
 
+/// Buffers that were used and may be filled again: a fresh one would cost a page fault for every four kilobytes.
+type Buffers = Arc<Mutex<Vec<Vec<u8>>>>;
+
 /// What was read early for the entries of one listing.
 #[derive(Debug, Default)]
 pub(super) struct Early {
     /// Ascending by entry.
     files: Vec<Read>,
     bytes: Vec<u8>,
+    /// Where the buffer goes in the end.
+    buffers: Option<Buffers>,
+}
+
+impl Drop for Early {
+    fn drop(&mut self) {
+        if let Some(buffers) = &self.buffers {
+            let mut bytes = std::mem::take(&mut self.bytes);
+            bytes.clear();
+            lock(buffers).push(bytes);
+        }
+    }
 }
 
 /// A file of a listing that was read early.
@@ -94,11 +110,12 @@ pub(super) struct Job {
 pub(super) fn start(ahead: ReadAhead) -> std::io::Result<(Sender<Job>, Vec<JoinHandle<()>>)> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let (sender, jobs) = unbounded();
+    let buffers = Buffers::default();
     let threads = (0..cores.min(MOST_THREADS)).map(|_| {
-        let jobs: Receiver<Job> = jobs.clone();
+        let (jobs, buffers): (Receiver<Job>, _) = (jobs.clone(), Arc::clone(&buffers));
         let read = move || {
             for Job { mut listing, reply } in jobs {
-                read_early(&mut listing, ahead);
+                read_early(&mut listing, ahead, &buffers);
                 // An error says that nobody wants it any more.
                 let _ = reply.send(listing);
             }
@@ -108,14 +125,15 @@ pub(super) fn start(ahead: ReadAhead) -> std::io::Result<(Sender<Job>, Vec<JoinH
     Ok((sender, threads.collect::<std::io::Result<_>>()?))
 }
 
-fn read_early(listing: &mut Listing, ahead: ReadAhead) {
-    let mut early = Early::default();
-    let wanted = |stat: &&Stat| ahead.wants(stat);
-    let sizes = listing.entries.iter().filter_map(|found| found.stat.as_ref().ok()).filter(wanted);
-    let total: u64 = sizes.map(|stat| stat.meta.size).sum();
-    early.bytes.reserve_exact(usize::try_from(total).expect("a listing's files are bounded"));
+fn lock(buffers: &Mutex<Vec<Vec<u8>>>) -> MutexGuard<'_, Vec<Vec<u8>>> {
+    buffers.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn read_early(listing: &mut Listing, ahead: ReadAhead, buffers: &Buffers) {
+    let bytes = lock(buffers).pop().unwrap_or_default();
+    let mut early = Early { files: Vec::new(), bytes, buffers: Some(Arc::clone(buffers)) };
     for (entry, found) in (0..).zip(&listing.entries) {
-        let Some(stat) = found.stat.as_ref().ok().filter(wanted) else { continue };
+        let Some(stat) = found.stat.as_ref().ok().filter(|stat| ahead.wants(stat)) else { continue };
         let start = early.bytes.len();
         match read_still(listing, listing.name(found), stat, &mut early.bytes) {
             Some(xattrs) => early.files.push(Read { entry, content: start..early.bytes.len(), xattrs }),
@@ -132,10 +150,8 @@ fn read_early(listing: &mut Listing, ahead: ReadAhead) {
 fn read_still(listing: &Listing, name: &[u8], stat: &Stat, out: &mut Vec<u8>) -> Option<Xattrs> {
     let fd = open_untouched(listing.dir.fd().ok()?, name, OFlags::NONBLOCK).ok()?;
     let xattrs = xattrs_of(&fd).ok()?;
-    let start = out.len();
     let size = usize::try_from(stat.meta.size).ok()?;
-    out.resize(start + size, 0);
-    if pread_full(&fd, &mut out[start..], 0).ok()? < size {
+    if append_whole(&fd, size, out).ok()? < size {
         return None;
     }
     let now = stat_of(&fd).ok()?;
@@ -238,7 +254,7 @@ mod tests {
             let times = std::fs::FileTimes::new().set_modified(std::time::SystemTime::UNIX_EPOCH);
             File::options().write(true).open(at(name)).unwrap().set_times(times).unwrap();
         }
-        read_early(&mut listing, ALL);
+        read_early(&mut listing, ALL, &Buffers::default());
         let read = (0..names.len()).filter(|at| listing.early(*at).is_some()).map(|at| names[at]);
         assert_eq!(read.collect::<Vec<_>>(), ["kept"]);
         assert_eq!(listing.early(2).unwrap().content, b"content");

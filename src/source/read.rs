@@ -10,6 +10,7 @@ use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
+use rustix::buffer::spare_capacity;
 use rustix::fs::{Advice, OFlags, SeekFrom, fadvise, readlinkat, seek};
 use rustix::io::{Errno, pread, retry_on_intr};
 
@@ -71,13 +72,8 @@ impl OpenFile {
     /// # Errors
     /// What `pread` says, or that there is no memory for so much; `out` is then as it was.
     pub fn read_whole(&self, out: &mut Vec<u8>) -> io::Result<()> {
-        let begin = out.len();
         let size = usize::try_from(self.stat.meta.size).map_err(|_| io::ErrorKind::OutOfMemory)?;
-        out.try_reserve(size)?;
-        out.resize(begin + size, 0);
-        let read = self.read_at(&mut out[begin..], 0);
-        out.truncate(begin + read.as_ref().map_or(0, |read| *read));
-        read.map(drop)
+        append_whole(&self.fd, size, out).map(drop)
     }
 
     /// Fills `buffer` from `offset` on, in bytes; returns how many bytes it read, fewer than asked for only at the end
@@ -86,7 +82,14 @@ impl OpenFile {
     /// # Errors
     /// What `pread` says.
     pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        Ok(pread_full(&self.fd, buffer, offset)?)
+        let mut done = 0;
+        while done < buffer.len() {
+            match retry_on_intr(|| pread(&self.fd, &mut buffer[done..], offset + done as u64))? {
+                0 => break,
+                read => done += read,
+            }
+        }
+        Ok(done)
     }
 
     /// Where the file has data: ascending ranges of bytes that neither overlap nor reach beyond the stat's size; what
@@ -116,17 +119,28 @@ impl AsFd for OpenFile {
     }
 }
 
-/// Fills `buffer` from `offset` on; returns how many bytes it read, fewer than asked for only at the end of the file.
-pub(super) fn pread_full(fd: impl AsFd, buffer: &mut [u8], offset: u64) -> Result<usize, Errno> {
-    let fd = fd.as_fd();
-    let mut done = 0;
-    while done < buffer.len() {
-        match retry_on_intr(|| pread(fd, &mut buffer[done..], offset + done as u64))? {
-            0 => break,
-            read => done += read,
+/// Appends the first `size` bytes of `fd` to `out`; returns how many there were, fewer only where the file ends before.
+///
+/// # Errors
+/// What `pread` says, or that there is no memory for so much; `out` is then as it was.
+pub(super) fn append_whole(fd: impl AsFd, size: usize, out: &mut Vec<u8>) -> io::Result<usize> {
+    let begin = out.len();
+    out.try_reserve(size)?;
+    while out.len() < begin + size {
+        let offset = (out.len() - begin) as u64;
+        // Into memory that nobody has filled with zeros first.
+        match pread(&fd, spare_capacity(out), offset) {
+            Ok(0) => break,
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => {
+                out.truncate(begin);
+                return Err(errno.into());
+            }
         }
     }
-    Ok(done)
+    // There may have been room for more, and the file may have grown.
+    out.truncate(begin + size);
+    Ok(out.len() - begin)
 }
 
 /// The ranges of a file that hold data; see [`OpenFile::extents`].

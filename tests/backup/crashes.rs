@@ -133,6 +133,27 @@ fn an_older_copy_of_the_index_is_set_right() {
 }
 
 #[test]
+fn a_pack_whose_table_of_chunks_is_damaged_is_said_and_nothing_is_recognised_in_it() {
+    let place = Place::with_store();
+    let src = place.src();
+    let mut history = History::default();
+    fill(&src, 0);
+    history.backup(&place, &[]);
+    let pack = place.packs().remove(0);
+    let mut bytes = fs::read(&pack).unwrap();
+    // The last byte before the foot is the table's.
+    let at = bytes.len() - dbakfs::format::pack::Foot::LEN - 1;
+    bytes[at] ^= 1;
+    fs::write(&pack, bytes).unwrap();
+    touch(&src);
+    let ran = place.try_backup(&[]).exits(0).says("is damaged: table of chunks");
+    assert!(count(&ran.json()[0], "stored_bytes") > 5_000_000, "{ran:#?}");
+    // Which of the two copies is meant is all the same.
+    history.backup(&place, &["--force"]);
+    history.check(&place);
+}
+
+#[test]
 fn a_killed_backup_leaves_the_store_as_good_as_before() {
     let place = Place::with_store();
     let src = place.src();

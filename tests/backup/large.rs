@@ -91,5 +91,8 @@ fn an_independent_full_takes_cuts_but_no_data_from_before() {
     let independent = place.backup(&["--full", "--independent"]);
     assert!(count(&independent, "stored_bytes") >= LEN as u64, "{independent}");
     // But for the catalogs, whose times are not the same and so not as long either.
-    assert!(count(&independent, "stored_bytes").abs_diff(count(&first, "stored_bytes")) < 1_000, "{first} {independent}");
+    assert!(
+        count(&independent, "stored_bytes").abs_diff(count(&first, "stored_bytes")) < 1_000,
+        "{first} {independent}"
+    );
 }

@@ -6,6 +6,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, symlink};
 
+use dbakfs::pack::Pack;
+use dbakfs::storage::Storage;
 use rustix::fs::{Mode, OFlags, mkdirat, openat};
 
 use crate::support::cli::Place;
@@ -168,4 +170,20 @@ fn an_empty_source_is_a_point() {
     assert_eq!((changes(&full), count(&full, "directories")), ([1, 0, 0], 1));
     assert_eq!((place.backup(&[])["outcome"].as_str(), place.packs().len()), (Some("unchanged"), 0));
     history.check(&place);
+}
+
+#[test]
+fn files_that_fit_into_a_block_of_small_files_travel_together() {
+    let place = Place::with_store();
+    for (name, bytes) in [("a", 300_000), ("b", 300_000), ("c", 3_000_000)] {
+        fs::write(place.src().join(name), noise(name.as_bytes()[0].into(), bytes)).unwrap();
+    }
+    place.backup(&[]);
+    let storage = Storage::open_root(&place.store()).unwrap();
+    let packs = dbakfs::pack::list(&storage).unwrap();
+    let blocks = packs.into_iter().flat_map(|pack| Pack::open(&storage, pack).unwrap().blocks().to_vec());
+    let mut lengths: Vec<u32> = blocks.map(|block| block.raw_len).collect();
+    lengths.sort_unstable();
+    assert_eq!(lengths.pop(), Some(600_000), "{lengths:?}");
+    assert!(lengths.iter().all(|len| *len <= 512 << 10) && lengths.iter().sum::<u32>() == 3_000_000, "{lengths:?}");
 }

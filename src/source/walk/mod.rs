@@ -38,7 +38,7 @@ use crate::format::{Kind, Stat, Timestamp};
 pub const BATCH_ENTRIES: usize = 1_024;
 
 /// Listings that wait for the consumer at most: each keeps its directory open, and what was read of its files.
-const WAITING_LISTINGS: usize = 64;
+const WAITING_LISTINGS: usize = 16;
 
 /// How a source is walked.
 #[derive(Clone, Debug, Default)]

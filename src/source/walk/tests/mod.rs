@@ -87,7 +87,10 @@ proptest! {
         }
         let mut expected = Told::new();
         model(temp.path(), "", &mut expected);
-        prop_assert_eq!(told(start(temp.path())), expected);
+        prop_assert_eq!(&told(start(temp.path())), &expected);
+        let read_ahead = Some(ReadAhead { most_bytes: 100, since: None });
+        let reading = Walk::start(temp.path(), Options { read_ahead, ..Options::default() }).unwrap();
+        prop_assert_eq!(told(reading), expected, "in the same order if files are read ahead");
     }
 }
 
