@@ -29,9 +29,7 @@ const RECORDS: u32 = 4096;
 const NEAR_BLOCKS: u32 = 2;
 
 /// So much of a hole is given at once.
-const HOLE_BYTES: u64 = 512 << 10;
-
-static ZEROS: [u8; HOLE_BYTES as usize] = [0; HOLE_BYTES as usize];
+static ZEROS: [u8; 512 << 10] = [0; 512 << 10];
 
 /// Takes data of a node from an offset on; answers whether it wants more.
 pub(super) type Push<'a> = dyn FnMut(NodeId, u64, &[u8]) -> bool + 'a;
@@ -106,8 +104,9 @@ fn push_rest_of_run(
     push: &mut Push<'_>,
 ) {
     let size = entry.record().meta.size;
-    let window = offset / HOLE_BYTES * HOLE_BYTES;
-    let mut hole = window..size.min(window + HOLE_BYTES);
+    let piece = ZEROS.len() as u64;
+    let window = offset / piece * piece;
+    let mut hole = window..size.min(window.saturating_add(piece));
     let mut run = None;
     let found = catalog.extents(first, count, window, |extent| {
         if extent.end() <= offset {
