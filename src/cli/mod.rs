@@ -3,6 +3,7 @@
 //! Owns words, exit codes, hints and the terminal. Refuses to know how anything is done. Invariant: results go to standard output,
 //! everything else to standard error, and each failure is one line there with a remedy where there is one.
 
+mod arenas;
 mod backup;
 mod diff;
 mod exit;

@@ -15,7 +15,7 @@ use dbakfs_mount::{MountError, MountOptions, Mounted, Unmounted, mountpoint};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
-use super::{Exit, Failure, Global, Result, output, store};
+use super::{Exit, Failure, Global, Result, arenas, output, store};
 
 /// What the serving process prints to the one that waits for it.
 const READY: &str = "ready";
@@ -130,6 +130,7 @@ fn default_log() -> Option<PathBuf> {
 
 /// Serves until the mount ends.
 fn serve(global: &Global, args: &Args) -> Result<Exit> {
+    arenas::share_one();
     let store = store::open(global)?;
     let cache = CacheBytes::of_total(args.cache as usize * (1 << 20));
     let reader = Reader::with_notice(store, cache, dbakfs_mount::step_aside)?;
