@@ -92,6 +92,23 @@ fn names_that_do_not_rise_are_refused() {
 }
 
 #[test]
+fn names_that_do_not_rise_from_one_block_to_the_next_are_refused() {
+    let names: Vec<Vec<u8>> = (0..600).map(|at| format!("{at:03}").into_bytes()).collect();
+    let all = |names: &[Vec<u8>]| {
+        let children = Children { first: 0, count: u32::try_from(names.len()).unwrap() };
+        let (_dir, catalog) = catalog(&names.iter().map(Vec::as_slice).collect::<Vec<_>>(), children, &point());
+        walk(&catalog.unwrap())
+    };
+    assert_eq!(all(&names).unwrap(), 600);
+    // A block holds 512: the last two of one, the two around its end, the first two of the next.
+    for second in [511, 512, 513] {
+        let mut wrong = names.clone();
+        wrong.swap(second - 1, second);
+        assert!(all(&wrong).unwrap_err().to_string().contains("impossible order of names"), "{second}");
+    }
+}
+
+#[test]
 fn what_no_reader_would_take_is_not_written() {
     let long = [b'x'; 256];
     for name in [&b""[..], b".", b"..", b"a/b", b"a\0", &long] {
