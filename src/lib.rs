@@ -2,7 +2,7 @@
 //!
 //! A byte on its way in: [`source`] walks and reads, [`backup`] compares and decides, [`chunker`] cuts, [`pack`] groups and compresses,
 //! [`catalog`] lists. On its way out: [`overlay`] lays a differential over its full, [`view`] shows it, [`restore`] writes it,
-//! [`compare`] sets two of it side by side, [`verify`] reads all of it.
+//! [`compare`] sets two of it side by side, [`verify`] reads all of it, [`prune`] takes away what nobody needs any more.
 //! [`repository`] is the store as a whole; [`storage`] opens its files; [`format`] knows their bytes; [`index`] is what can be lost.
 //! `docs/concurrency.md` draws which of them may use which.
 
@@ -16,6 +16,7 @@ pub mod format;
 pub mod index;
 pub mod overlay;
 pub mod pack;
+pub mod prune;
 mod random;
 pub mod repository;
 pub mod restore;

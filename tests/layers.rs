@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each part of the library, from the ground up, and the parts that it may use.
-const MAY_USE: [(&str, &[&str]); 18] = [
+const MAY_USE: [(&str, &[&str]); 19] = [
     // The ground: values in, values out.
     ("format", &[]),
     ("chunker", &[]),
@@ -46,6 +46,8 @@ const MAY_USE: [(&str, &[&str]); 18] = [
     ("restore", &["repository", "overlay", "catalog", "source", "random", "format"]),
     // It looks at packs and catalogs below the repository, since it doubts both.
     ("verify", &["repository", "overlay", "catalog", "pack", "storage", "bits", "format"]),
+    // It copies chunks from pack to pack and writes catalogs anew.
+    ("prune", &["repository", "catalog", "pack", "storage", "cache", "bits", "format"]),
     ("compare", &["repository", "overlay", "catalog", "format"]),
     ("view", &["repository", "overlay", "catalog", "format"]),
     ("cli", &[]),

@@ -142,7 +142,7 @@ impl Run<'_> {
         // Only looked at: it is reserved when there is something to commit.
         let number = marks::next(store, Points::highest(store.storage())?)?;
         let ground = self.ground(&reader, &points, unusable, number)?;
-        let newest_time = points.of_source(self.name.as_str()).map(|point| point.time).max();
+        let newest_time = points.times_of(self.name.as_str()).max();
         let (time, _) = when::next_point_time(clock, newest_time);
         // Not by their times: those of backups in quick succession are ahead of a clock that was always right.
         if points.of_source(self.name.as_str()).any(|point| point.clock > clock) {

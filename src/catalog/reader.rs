@@ -163,8 +163,19 @@ impl Catalog {
     /// # Errors
     /// Where the file is missing or damaged.
     pub fn open(storage: &Storage, number: Number, cache: Arc<CatalogCache>) -> Result<Self> {
+        Self::of(storage.open(&layout::catalog(number))?, number, cache)
+    }
+
+    /// Opens the catalog of a backup that was pruned, for a reader who has seen it listed and holds a lease that is as old.
+    ///
+    /// # Errors
+    /// As [`Catalog::open`].
+    pub fn open_removed(storage: &Storage, number: Number, cache: Arc<CatalogCache>) -> Result<Self> {
+        Self::of(storage.open(&layout::removed_catalog(number))?, number, cache)
+    }
+
+    fn of(file: StoredFile, number: Number, cache: Arc<CatalogCache>) -> Result<Self> {
         static KEYS: AtomicU64 = AtomicU64::new(0);
-        let file = storage.open(&layout::catalog(number))?;
         let Tail { point, foot } = Tail::read(&file, number)?;
         let damaged = |part: &str| {
             let part = part.to_owned();

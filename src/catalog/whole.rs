@@ -6,7 +6,7 @@ use super::Result;
 use super::reader::{Catalog, Decoded, Entry, Part};
 use crate::format::FormatError;
 use crate::format::catalog::Foot;
-use crate::format::table::Adopted;
+use crate::format::table::{Adopted, Extent};
 
 impl Catalog {
     /// Decodes every block, and checks the hash of the whole file: the structural part of `verify`.
@@ -57,6 +57,20 @@ impl Catalog {
             let first = section.first_row(run);
             let block = self.records(run)?;
             (first..first + rows).try_for_each(|number| take(Self::entry_in(&block, first, number)))?;
+        }
+        Ok(())
+    }
+
+    /// Gives `take` every row of the extent table, in order.
+    ///
+    /// # Errors
+    /// Where the catalog is damaged, or what `take` says.
+    pub fn scan_extents(&self, mut take: impl FnMut(&Extent) -> Result<()>) -> Result<()> {
+        for run in 0..self.section(Part::Extents).runs().len() {
+            let Decoded::Extents(rows) = &*self.block(Part::Extents, run)? else {
+                unreachable!("the cache's key names the part")
+            };
+            rows.iter().try_for_each(&mut take)?;
         }
         Ok(())
     }

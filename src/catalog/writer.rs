@@ -112,7 +112,20 @@ impl CatalogWriter {
     ///
     /// # Errors
     /// Where it cannot be written, or the number is taken: then another writer was here.
-    pub fn finish(mut self, point: &Point, packs: Vec<PackRef>) -> Result<u64> {
+    pub fn finish(self, point: &Point, packs: Vec<PackRef>) -> Result<u64> {
+        self.publish(point, packs, Replace::Never)
+    }
+
+    /// Closes the catalog, makes it durable and puts it in the place of the one that has its number: the same records, at other places.
+    /// Whoever has that one open goes on reading it.
+    ///
+    /// # Errors
+    /// Where it cannot be written; then the other one stays.
+    pub fn finish_revision(self, point: &Point, packs: Vec<PackRef>) -> Result<u64> {
+        self.publish(point, packs, Replace::Always)
+    }
+
+    fn publish(mut self, point: &Point, packs: Vec<PackRef>, replace: Replace) -> Result<u64> {
         assert!(point.number == self.number && point.id == self.id, "a catalog is finished as it was begun");
         self.close_block(Some(self.records))?;
         let rows = std::mem::take(&mut self.directories);
@@ -141,7 +154,7 @@ impl CatalogWriter {
         let hash = *self.hasher.finalize().as_bytes();
         self.file.write_all(&Foot { sections, point, hash }.encode())?;
         let len = self.file.len();
-        self.file.finish(&layout::catalog(self.number), Replace::Never)?;
+        self.file.finish(&layout::catalog(self.number), replace)?;
         Ok(len)
     }
 

@@ -13,6 +13,9 @@ use super::{Exit, Failure, Global, Result, output, points, store};
 pub(crate) struct Args {
     /// Only those of this name
     name: Option<String>,
+    /// Those that are forgotten and can still be brought back
+    #[arg(long)]
+    forgotten: bool,
 }
 
 pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
@@ -21,6 +24,7 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
     let positions = points::positions(&points);
     let wanted = |name: &str| args.name.as_deref().is_none_or(|wanted| wanted == name);
     if let Some(name) = &args.name
+        && !args.forgotten
         && !points.source_names().contains(&name.as_str())
     {
         let known = points.source_names().join(", ");
@@ -28,7 +32,8 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
             .hint(format!("the store has: {known}")));
     }
     let mut rows = Vec::new();
-    for point in points.points.iter().filter(|point| wanted(&point.source.name)) {
+    let all = if args.forgotten { &points.forgotten } else { &points.points };
+    for point in all.iter().filter(|point| wanted(&point.source.name)) {
         let position = positions.get(&point.number.0).copied().unwrap_or(0);
         let shown = points::shown(&points, point, position);
         if global.json {
@@ -39,6 +44,9 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
         let mut remarks: Vec<String> = notes.tags.iter().map(ToString::to_string).collect();
         if !point.is_complete() {
             remarks.push("(incomplete)".to_owned());
+        }
+        if let Some(forgotten) = notes.forgotten {
+            remarks.push(format!("(forgotten {})", when::format_point_time(forgotten)));
         }
         if !notes.damaged.is_empty() {
             remarks.push("(damaged)".to_owned());

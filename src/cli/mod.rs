@@ -7,6 +7,7 @@ mod arenas;
 mod backup;
 mod diff;
 mod exit;
+mod forget;
 mod init;
 mod list;
 mod ls;
@@ -14,6 +15,7 @@ mod mount;
 mod output;
 mod points;
 mod progress;
+mod prune;
 mod rebuild_index;
 mod restore;
 mod signals;
@@ -75,6 +77,9 @@ enum Command {
     Restore(restore::Args),
     Verify(verify::Args),
     Diff(diff::Args),
+    Forget(forget::Args),
+    Unforget(forget::UnforgetArgs),
+    Prune(prune::Args),
     RebuildIndex(rebuild_index::Args),
 }
 
@@ -108,6 +113,9 @@ pub(crate) fn run() -> ExitCode {
         Command::Restore(args) => restore::run(global, &args),
         Command::Verify(args) => verify::run(global, &args),
         Command::Diff(args) => diff::run(global, &args),
+        Command::Forget(args) => forget::run(global, &args),
+        Command::Unforget(args) => forget::run_unforget(global, &args),
+        Command::Prune(args) => prune::run(global, &args),
         Command::RebuildIndex(args) => rebuild_index::run(global, &args),
     };
     match answer {

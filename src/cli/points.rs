@@ -1,7 +1,7 @@
 //! Points as people name them and as they are printed.
 
 use dbakfs::format::{Point, PointKind};
-use dbakfs::repository::address::{self, Exactness};
+use dbakfs::repository::address::{self, Exactness, PointAddress};
 use dbakfs::repository::{Points, Reader, when};
 use jiff::tz::TimeZone;
 use serde::Serialize;
@@ -24,8 +24,16 @@ pub(crate) fn list(reader: &Reader) -> Result<Points> {
 pub(crate) fn find<'a>(points: &'a Points, text: &OsStr, exactness: Exactness) -> Result<(&'a Point, Vec<u8>)> {
     let address =
         address::parse(text.as_bytes(), &TimeZone::system()).map_err(|error| Failure::of(Exit::Usage, &error))?;
-    let found = address::resolve(&points.points, &points.notes, &address.point, exactness)
-        .map_err(|error| Failure::of(Exit::Failed, &error).hint("`dbakfs list` shows the points there are"))?;
+    let found = address::resolve(&points.points, &points.notes, &address.point, exactness).map_err(|error| {
+        let is_forgotten = |number| points.forgotten.iter().any(|point| point.number == number);
+        match address.point {
+            PointAddress::Number(number) if is_forgotten(number) => {
+                Failure::new(Exit::Failed, format!("backup {number} is forgotten"))
+                    .hint(format!("`dbakfs unforget {number}` brings it back"))
+            }
+            _ => Failure::of(Exit::Failed, &error).hint("`dbakfs list` shows the points there are"),
+        }
+    })?;
     if !found.is_exact {
         output::complain(&format!("using {}, the newest point not after that time", name(found.point)));
     }
@@ -50,6 +58,7 @@ pub(crate) struct Shown {
     base: Option<u32>,
     tags: Vec<String>,
     pinned: bool,
+    forgotten: Option<String>,
     complete: bool,
     files: u64,
     directories: u64,
@@ -66,11 +75,13 @@ pub(crate) struct Shown {
     path: String,
 }
 
-/// Where each point stands in its series, from 1.
+/// Where each point stands in its series, from 1; forgotten ones still count.
 pub(crate) fn positions(points: &Points) -> BTreeMap<u32, usize> {
     let mut lengths: BTreeMap<u32, usize> = BTreeMap::new();
     let mut positions = BTreeMap::new();
-    for point in &points.points {
+    let mut all: Vec<&Point> = points.points.iter().chain(&points.forgotten).collect();
+    all.sort_unstable_by_key(|point| point.number);
+    for point in all {
         let length = lengths.entry(point.series().0).or_default();
         *length += 1;
         positions.insert(point.number.0, *length);
@@ -97,6 +108,7 @@ pub(crate) fn shown(points: &Points, point: &Point, position: usize) -> Shown {
         },
         tags: notes.tags.iter().map(ToString::to_string).collect(),
         pinned: notes.pinned,
+        forgotten: notes.forgotten.map(when::format_point_time),
         complete: point.is_complete(),
         files: counts.files,
         directories: counts.directories,

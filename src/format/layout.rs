@@ -35,6 +35,8 @@ pub const WRITTEN: [&str; 4] = [PACKS, CATALOGS, POINTS, SOURCES];
 pub const PACK_SUFFIX: &str = ".pack";
 /// How a catalog's file is called.
 pub const CATALOG_SUFFIX: &str = ".catalog";
+/// How the catalog of a point that was pruned is called, until no reader can need it any more.
+pub const REMOVED_SUFFIX: &str = ".removed";
 /// How the small files are called.
 pub const TOML_SUFFIX: &str = ".toml";
 /// How a lease is called.
@@ -57,6 +59,18 @@ pub fn pack_id(directory: &str, file_name: &str) -> Option<PackId> {
 #[must_use]
 pub fn catalog(number: Number) -> String {
     format!("{CATALOGS}/{}{CATALOG_SUFFIX}", digits(number))
+}
+
+/// `catalogs/00000042.removed`.
+#[must_use]
+pub fn removed_catalog(number: Number) -> String {
+    format!("{CATALOGS}/{}{REMOVED_SUFFIX}", digits(number))
+}
+
+/// The number of a file that [`removed_catalog`] names, given its last component; `None` for any other file.
+#[must_use]
+pub fn removed_catalog_number(file_name: &str) -> Option<Number> {
+    number(file_name.strip_suffix(REMOVED_SUFFIX)?)
 }
 
 /// `points/00000042.toml`.
@@ -101,6 +115,9 @@ mod tests {
         assert_eq!(catalog(Number(42)), "catalogs/00000042.catalog");
         assert_eq!(point(Number(42)), "points/00000042.toml");
         assert_eq!(catalog_number("00000042.catalog"), Some(Number(42)));
+        assert_eq!(removed_catalog(Number(42)), "catalogs/00000042.removed");
+        assert_eq!(removed_catalog_number("00000042.removed"), Some(Number(42)));
+        assert_eq!((catalog_number("00000042.removed"), removed_catalog_number("00000042.catalog")), (None, None));
         assert_eq!(point_number("67108863.toml"), Some(Number::MAX));
         for name in [
             "42.catalog",

@@ -63,6 +63,16 @@ pub enum PackError {
         /// Bytes.
         len: u32,
     },
+    /// A chunk's bytes are not those that its id names.
+    #[error("pack {pack} is damaged: the chunk at {offset} of block {block} is not the one that was stored")]
+    WrongChunk {
+        /// The pack.
+        pack: PackId,
+        /// The block.
+        block: u32,
+        /// The chunk's first byte in the block.
+        offset: u32,
+    },
     /// zstd could not be set up.
     #[error("cannot set up compression")]
     Compression(#[source] std::io::Error),
@@ -72,6 +82,22 @@ pub enum PackError {
     /// A thread of the packer ended before its time; its panic stands in the log.
     #[error("a packing thread died")]
     ThreadDied,
+}
+
+impl PackError {
+    /// Whether it is the pack that is wrong, and not this process or machine.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Storage(error) => error.is_not_found(),
+            Self::Damaged { .. }
+            | Self::Overlap { .. }
+            | Self::Length { .. }
+            | Self::NoSuchPlace { .. }
+            | Self::WrongChunk { .. } => true,
+            Self::Compression(_) | Self::Thread(_) | Self::ThreadDied => false,
+        }
+    }
 }
 
 /// The result of reading or writing packs.

@@ -77,8 +77,18 @@ impl Packer {
     /// # Errors
     /// Where a pack, this or an earlier one, cannot be written.
     pub fn add(&mut self, id: ChunkId, bytes: &[u8], class: Class) -> Result<Place> {
-        let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        assert!((1..=MAX_RAW_BYTES).contains(&len), "a chunk has some bytes, and fits in a block");
+        self.add_run(&[(id, bytes)], class)
+    }
+
+    /// Adds chunks as [`Packer::add`] does, side by side in one block, and returns the place of the first. Together they have at most [`MAX_RAW_BYTES`].
+    ///
+    /// # Errors
+    /// As [`Packer::add`].
+    pub fn add_run(&mut self, run: &[(ChunkId, &[u8])], class: Class) -> Result<Place> {
+        let run_bytes: usize = run.iter().map(|(_, bytes)| bytes.len()).sum();
+        let len = u32::try_from(run_bytes).unwrap_or(u32::MAX);
+        let has_bytes = run.iter().all(|(_, bytes)| !bytes.is_empty());
+        assert!((1..=MAX_RAW_BYTES).contains(&len) && has_bytes, "chunks have some bytes, and fit in a block");
         let block_bytes = match class {
             Class::Small => self.options.small_block_bytes,
             Class::Large => self.options.large_block_bytes,
@@ -96,7 +106,7 @@ impl Packer {
         };
         let slot = &mut current.groups[class as usize];
         if let Some(group) =
-            slot.take_if(|group| !group.raw.is_empty() && group.raw.len() + bytes.len() > block_bytes as usize)
+            slot.take_if(|group| !group.raw.is_empty() && group.raw.len() + run_bytes > block_bytes as usize)
         {
             self.compressors.submit(group.into_job(&current.pack))?;
         }
@@ -107,10 +117,14 @@ impl Packer {
             chunks: Vec::new(),
         });
         let offset = u32::try_from(group.raw.len()).expect("a block is bounded");
-        group.raw.extend_from_slice(bytes);
-        group.chunks.push((id, Chunk { block: group.block, offset, len }));
+        for (id, bytes) in run {
+            let offset = u32::try_from(group.raw.len()).expect("a block is bounded");
+            let len = u32::try_from(bytes.len()).expect("a run is bounded");
+            group.raw.extend_from_slice(bytes);
+            group.chunks.push((*id, Chunk { block: group.block, offset, len }));
+            current.chunks += 1;
+        }
         current.raw_bytes += u64::from(len);
-        current.chunks += 1;
         let place = Place { pack: current.pack.ordinal, block: group.block, offset };
         if group.raw.len() >= block_bytes as usize
             && let Some(group) = slot.take()

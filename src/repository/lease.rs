@@ -126,6 +126,14 @@ pub fn oldest_generation(store: &Store) -> Result<Option<u64>, RepositoryError> 
     Ok(live(store)?.into_iter().min())
 }
 
+/// How many live readers state a generation older than this one.
+///
+/// # Errors
+/// The leases cannot be read.
+pub fn older_than(store: &Store, generation: u64) -> Result<usize, RepositoryError> {
+    Ok(live(store)?.into_iter().filter(|stated| *stated < generation).count())
+}
+
 /// The newest generation that a live reader states; `None` without live readers.
 pub(super) fn newest_generation(store: &Store) -> Result<Option<u64>, RepositoryError> {
     Ok(live(store)?.into_iter().max())
@@ -262,6 +270,7 @@ mod tests {
         let newer = Lease::take(&store).unwrap();
         assert_eq!((newer.generation(), generation), (2, 2));
         assert_eq!(oldest_generation(&store).unwrap(), Some(1));
+        assert_eq!([1, 2, 3].map(|generation| older_than(&store, generation).unwrap()), [0, 1, 2]);
         lease.advance(2).unwrap();
         lease.advance(1).unwrap();
         assert_eq!(oldest_generation(&store).unwrap(), Some(2));

@@ -8,6 +8,7 @@
 pub mod address;
 pub mod config;
 mod error;
+pub mod forgetting;
 pub mod lease;
 pub mod marks;
 pub mod notes;

@@ -3,13 +3,13 @@
 //! Owns listing. Refuses to fail as a whole where one catalog is damaged: that one is a problem, the others are listed. Invariant:
 //! points come in the order of their numbers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::notes::{self, Notes};
 use super::{PointNotes, RepositoryError};
 use crate::catalog::{Catalog, CatalogError};
 use crate::format::layout;
-use crate::format::{Number, Point};
+use crate::format::{Number, Point, Timestamp};
 use crate::storage::Storage;
 
 /// What a listing found.
@@ -17,7 +17,11 @@ use crate::storage::Storage;
 pub struct Points {
     /// The points that can be seen (forgotten ones are left out), by number.
     pub points: Vec<Point>,
-    /// Bytes of each one's catalog.
+    /// The forgotten ones whose space has not been reclaimed, by number.
+    pub forgotten: Vec<Point>,
+    /// Those whose catalogs cannot be read; of forgotten ones nothing more is said.
+    pub unreadable: BTreeSet<Number>,
+    /// Bytes of each one's catalog, forgotten or not.
     pub catalog_bytes: BTreeMap<Number, u64>,
     /// What can change about them.
     pub notes: Notes,
@@ -60,15 +64,22 @@ impl Points {
         let (notes, broken) = notes::read_all(storage)?;
         let mut found = Self { notes, problems: broken.into_iter().map(Problem::from).collect(), ..Self::default() };
         for (number, len) in files {
-            let known = before.get(number).filter(|_| before.catalog_bytes.get(&number) == Some(&len));
+            let known = before.known(number).filter(|_| before.catalog_bytes.get(&number) == Some(&len));
             let read = known.map_or_else(|| Catalog::read_point(storage, number), |known| Ok(known.clone()));
+            let is_forgotten = found.notes.get(&number).is_some_and(|notes| notes.forgotten.is_some());
             match read {
-                Ok(_) if found.notes.get(&number).is_some_and(|notes| notes.forgotten.is_some()) => {}
                 Ok(point) => {
                     found.catalog_bytes.insert(number, len);
-                    found.points.push(point);
+                    if is_forgotten { found.forgotten.push(point) } else { found.points.push(point) }
                 }
-                Err(error) => found.problems.push(error.into()),
+                // A prune has taken it away since the directory was read.
+                Err(CatalogError::Storage(error)) if error.is_not_found() => {}
+                Err(error) => {
+                    found.unreadable.insert(number);
+                    if !is_forgotten {
+                        found.problems.push(error.into());
+                    }
+                }
             }
         }
         Ok(found)
@@ -80,9 +91,19 @@ impl Points {
         self.points.binary_search_by_key(&number, |point| point.number).ok().map(|at| &self.points[at])
     }
 
+    fn known(&self, number: Number) -> Option<&Point> {
+        let forgotten = self.forgotten.binary_search_by_key(&number, |point| point.number);
+        self.get(number).or_else(|| forgotten.ok().map(|at| &self.forgotten[at]))
+    }
+
     /// The points of the source of that name, by number.
     pub fn of_source<'a>(&'a self, name: &'a str) -> impl DoubleEndedIterator<Item = &'a Point> {
         self.points.iter().filter(move |point| point.source.name == name)
+    }
+
+    /// The times of the points of the source of that name, the forgotten ones included: who brings one back wants its time to be its own.
+    pub fn times_of<'a>(&'a self, name: &'a str) -> impl Iterator<Item = Timestamp> + 'a {
+        self.points.iter().chain(&self.forgotten).filter(move |point| point.source.name == name).map(|point| point.time)
     }
 
     /// The names of all sources that have points, sorted.

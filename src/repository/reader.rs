@@ -128,7 +128,15 @@ impl Reader {
         }
         drop(open);
         (self.before_wait)();
-        let catalog = Arc::new(Catalog::open(self.store.storage(), number, Arc::clone(&self.catalog_cache))?);
+        let (storage, cache) = (self.store.storage(), || Arc::clone(&self.catalog_cache));
+        let opened = match Catalog::open(storage, number, cache()) {
+            // Pruned since it was listed.
+            Err(CatalogError::Storage(error)) if error.is_not_found() => {
+                Catalog::open_removed(storage, number, cache()).map_err(|_| error.into())
+            }
+            answer => answer,
+        };
+        let catalog = Arc::new(opened?);
         open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         // Another may have opened it meanwhile; all must share one, for their blocks are cached by it.
         Ok(Arc::clone(open.get_or_insert(number, || catalog)))

@@ -21,11 +21,13 @@ use std::time::Duration;
 
 use dbakfs::backup::{Done, Mode, Options, Outcome, Progress, Session, Subject};
 use dbakfs::format::record::Status;
-use dbakfs::format::{Kind, Point};
+use dbakfs::format::{Kind, Point, Timestamp};
 use dbakfs::overlay::{Directory, Layer, Node, PointTree};
+use dbakfs::prune;
 use dbakfs::repository::config::Chunking;
-use dbakfs::repository::{CacheBytes, Reader, SourceName, Store};
+use dbakfs::repository::{CacheBytes, Points, Reader, SourceName, Store, WriterLock, forgetting};
 use dbakfs::storage::Wait;
+use dbakfs::verify::{self, Depth};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -43,6 +45,8 @@ struct Round {
     checksum: bool,
     /// Wait until the times of what was written may be trusted.
     settle: bool,
+    /// Then forget a point, and what stands on it, and prune; packs of which less than the percentage is needed are rewritten.
+    drop: Option<(prop::sample::Index, u8)>,
 }
 
 fn rounds() -> impl Strategy<Value = Vec<Round>> {
@@ -53,9 +57,16 @@ fn rounds() -> impl Strategy<Value = Vec<Round>> {
         1 => Just(Mode::Full { independent: true }),
     ];
     let rare = || prop::bool::weighted(0.15);
-    let round = (vec(changes(), 0..14), mode, rare(), rare(), rare());
-    let round =
-        round.prop_map(|(changes, mode, force, checksum, settle)| Round { changes, mode, force, checksum, settle });
+    let drop = prop::option::weighted(0.3, (any::<prop::sample::Index>(), 0_u8..=100));
+    let round = (vec(changes(), 0..14), mode, rare(), rare(), rare(), drop);
+    let round = round.prop_map(|(changes, mode, force, checksum, settle, drop)| Round {
+        changes,
+        mode,
+        force,
+        checksum,
+        settle,
+        drop,
+    });
     vec(round, 4..7)
 }
 
@@ -180,6 +191,52 @@ fn history(rounds: &[Round]) {
         }
         source.keep_copy();
         check_all(&store, &past);
+        if let (Some((which, repack_below)), false) = (&round.drop, past.is_empty()) {
+            drop_point(&store, &mut past, *which, *repack_below);
+            check_all(&store, &past);
+        }
+    }
+}
+
+/// Forgets a point and what stands on it, and prunes: nothing is left that no point needs.
+fn drop_point(store: &Store, past: &mut Past, which: prop::sample::Index, repack_below: u8) {
+    let lock = WriterLock::take(store, Wait::Never).unwrap();
+    let wanted = BTreeSet::from([past[which.index(past.len())].0.number]);
+    let points = Points::list(store.storage()).unwrap();
+    let order = forgetting::forget(&points, &wanted, true).unwrap();
+    let now = Timestamp::now();
+    forgetting::write(store, &lock, &order, Some(now)).unwrap();
+    past.retain(|(point, _)| !order.contains(&point.number));
+    let options = prune::Options {
+        forgotten_before: now,
+        repack_below,
+        dry_run: false,
+        sole_host: false,
+        readers: prune::ReaderWait(Duration::ZERO),
+    };
+    let again = |repack_below| {
+        let mut problems = Vec::new();
+        let options = prune::Options { repack_below, ..options };
+        let report = prune::prune(store, &lock, &options, &|| false, &mut |event| {
+            if let prune::Event::Problem(text) = event {
+                problems.push(text.to_owned());
+            }
+        });
+        let report = report.unwrap();
+        assert!(problems.is_empty(), "{problems:?}");
+        assert_eq!(report.left, prune::Left::default());
+        report
+    };
+    let report = again(repack_below);
+    assert_eq!(report.plan.expired.len(), order.len());
+    assert!(again(0).plan.is_empty(), "a second prune finds something to do");
+    let reader = Reader::open(store.clone(), CacheBytes::of_total(8 << 20)).unwrap();
+    let found = verify::verify(&reader, Depth::Data, &|_| (), &mut |_| ()).unwrap();
+    assert!(found.is_whole(), "{:?}", found.damages);
+    assert_eq!(found.orphan_packs, 0);
+    if repack_below == 100 {
+        let live: u64 = again(100).plan.repacks.iter().map(|repack| repack.dead_bytes).sum();
+        assert_eq!(live, 0, "packs were rewritten, and something in them is of no use");
     }
 }
 

@@ -1,0 +1,161 @@
+//! `dbakfs forget` and `dbakfs unforget`.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+
+use dbakfs::format::{Number, Point, Timestamp};
+use dbakfs::repository::address::{self, Exactness, PointAddress};
+use dbakfs::repository::forgetting::{self, ForgetError};
+use dbakfs::repository::notes::Notes;
+use dbakfs::repository::{Points, Store, WriterLock};
+use dbakfs::storage::Wait;
+use jiff::tz::TimeZone;
+use serde_json::json;
+
+use super::{Exit, Failure, Global, Result, output, points, signals, store};
+
+/// Drop points in time; they can be brought back until `prune` reclaims their space
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+The points are no longer listed, shown in mounts or used by backups. Their space comes back when `dbakfs prune` runs and their time of grace is over.
+
+A full cannot go while differentials stand on it, unless they are named, too, or go with it by --with-differentials.
+
+Example:
+  dbakfs forget www/2026-11-20T10-05-00Z 17")]
+pub(crate) struct Args {
+    /// NAME/TIME, NAME/TAG, NAME/latest, or a number
+    #[arg(required = true, value_name = "POINT")]
+    points: Vec<OsString>,
+    /// With a full, forget the differentials that stand on it
+    #[arg(long)]
+    with_differentials: bool,
+    /// Only show what would be forgotten
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+    /// Wait while another writer is busy
+    #[arg(long)]
+    wait: bool,
+}
+
+/// Bring forgotten points back
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Works until `dbakfs prune` has reclaimed their space; `dbakfs list --forgotten` shows which points there still are. With a differential its full comes back, too.
+
+Example:
+  dbakfs unforget www/2026-11-20T10-05-00Z")]
+pub(crate) struct UnforgetArgs {
+    /// NAME/TIME, NAME/TAG, NAME/latest, or a number
+    #[arg(required = true, value_name = "POINT")]
+    points: Vec<OsString>,
+    /// Only show what would be brought back
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+    /// Wait while another writer is busy
+    #[arg(long)]
+    wait: bool,
+}
+
+pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
+    let (store, lock) = writer(global, args.wait)?;
+    let points = listed(&store)?;
+    let wanted = numbers(&args.points, |address| resolve(&points, address))?;
+    let order = forgetting::forget(&points, &wanted, args.with_differentials).map_err(refused)?;
+    if !args.dry_run {
+        forgetting::write(&store, &lock, &order, Some(Timestamp::now()))?;
+    }
+    let verb = if args.dry_run { "would forget" } else { "forgot" };
+    for number in &order {
+        print(global, verb, *number, points.get(*number), true)?;
+    }
+    if !args.dry_run && !global.json && !global.quiet {
+        output::complain("note: `dbakfs unforget` brings them back until `dbakfs prune` has reclaimed their space");
+    }
+    Ok(Exit::Done)
+}
+
+pub(crate) fn run_unforget(global: &Global, args: &UnforgetArgs) -> Result<Exit> {
+    let (store, lock) = writer(global, args.wait)?;
+    let points = listed(&store)?;
+    // As if they had not been forgotten: then tags name them, too.
+    let mut notes = points.notes.clone();
+    notes.values_mut().for_each(|notes| notes.forgotten = None);
+    let resolve = |address: &PointAddress| of(&points.forgotten, &notes, address);
+    let wanted = numbers(&args.points, resolve)
+        .map_err(|failure| failure.hint("`dbakfs list --forgotten` shows the points that can be brought back"))?;
+    let order = forgetting::unforget(&points, &wanted).map_err(refused)?;
+    if !args.dry_run {
+        forgetting::write(&store, &lock, &order, None)?;
+    }
+    let verb = if args.dry_run { "would bring back" } else { "brought back" };
+    for number in &order {
+        let point = points.forgotten.iter().find(|point| point.number == *number);
+        print(global, verb, *number, point, false)?;
+    }
+    Ok(Exit::Done)
+}
+
+/// The store and its writer lock.
+pub(crate) fn writer(global: &Global, wait: bool) -> Result<(Store, WriterLock)> {
+    let store = store::open(global)?;
+    let cancel = signals::stop_flag()?;
+    let lock = super::backup::waiting(wait, &cancel, || Ok(WriterLock::take(&store, Wait::Never)?))?;
+    Ok((store, lock))
+}
+
+/// The points, without a lease: whoever holds the writer lock is the only one to remove anything.
+fn listed(store: &Store) -> Result<Points> {
+    let points = Points::list(store.storage())?;
+    for problem in &points.problems {
+        output::complain(&format!("warning: {problem}"));
+    }
+    Ok(points)
+}
+
+fn numbers(texts: &[OsString], resolve: impl Fn(&PointAddress) -> Result<Number>) -> Result<BTreeSet<Number>> {
+    let zone = TimeZone::system();
+    let number = |text: &OsString| {
+        let address = address::parse_point(text.as_bytes(), &zone).map_err(|error| Failure::of(Exit::Usage, &error))?;
+        resolve(&address)
+    };
+    texts.iter().map(number).collect()
+}
+
+/// What cannot be read has a number all the same.
+fn resolve(points: &Points, address: &PointAddress) -> Result<Number> {
+    match address {
+        PointAddress::Number(number) if points.unreadable.contains(number) => Ok(*number),
+        PointAddress::Number(number) if points.forgotten.iter().any(|point| point.number == *number) => {
+            Err(Failure::new(Exit::Failed, format!("backup {number} is forgotten already")))
+        }
+        _ => of(&points.points, &points.notes, address),
+    }
+}
+
+fn of(points: &[Point], notes: &Notes, address: &PointAddress) -> Result<Number> {
+    let found = address::resolve(points, notes, address, Exactness::Exact);
+    Ok(found.map_err(|error| Failure::of(Exit::Failed, &error))?.point.number)
+}
+
+fn refused(error: ForgetError) -> Failure {
+    let failure = Failure::of(Exit::Failed, &error);
+    match error {
+        ForgetError::HasDifferentials { .. } => {
+            failure.hint("name them, too, or give --with-differentials; nothing was forgotten")
+        }
+        _ => failure,
+    }
+}
+
+fn print(global: &Global, verb: &str, number: Number, point: Option<&Point>, is_forgotten: bool) -> Result<()> {
+    let name = point.map(points::name);
+    if global.json {
+        return output::json(&json!({ "number": number, "point": name, "forgotten": is_forgotten }));
+    }
+    match (name, point) {
+        (Some(name), Some(point)) => output::line(&format!("{verb} {name} ({number}, {})", points::kind(point))),
+        _ => output::line(&format!("{verb} backup {number}, whose catalog cannot be read")),
+    }
+}

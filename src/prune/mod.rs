@@ -1,0 +1,61 @@
+//! Giving space back: what no point needs any more is removed, and packs that are mostly empty are rewritten.
+//!
+//! Owns what is needed, what is worth rewriting, and the order in which things go. Refuses to decide which points are forgotten, and to believe
+//! the index: what is needed is computed anew, from the catalogs, under the writer lock, each time. Invariant: whatever a living or a
+//! forgotten but not expired point needs is there after every step, and so is whatever a live reader may have seen.
+//!
+//! The steps: [`Usage`] scans the catalogs that stay, [`Plan`] says what could go and why, [`prune`] does it. A pack is rewritten by copying the chunks that
+//! are needed into new packs and putting, one by one, a revision in the place of each catalog that refers to it: the same records under the same
+//! numbers, at other places. Old files go last, and only when no live reader can reach them; see `docs/concurrency.md`.
+
+mod moves;
+mod plan;
+mod readers;
+mod revise;
+mod run;
+mod usage;
+
+pub use plan::{Expired, Plan, Repack};
+pub use readers::ReaderWait;
+pub use run::{Event, Left, Options, Progress, Report, prune};
+pub use usage::Usage;
+
+use crate::catalog::CatalogError;
+use crate::format::pack::PackId;
+use crate::pack::PackError;
+use crate::repository::RepositoryError;
+use crate::storage::StorageError;
+
+/// Why nothing, or no more, could be pruned. Points and what they need are untouched.
+#[derive(Debug, thiserror::Error)]
+pub enum PruneError {
+    /// A file of the store could not be read, written or removed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// A catalog could not be read or written.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// A pack could not be read or written.
+    #[error(transparent)]
+    Pack(#[from] PackError),
+    /// The store as a whole.
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
+    /// The file system is not known to carry locks between machines: there may be readers whose leases are not seen.
+    #[error(
+        "the file system of the store is not known to carry locks between machines, so readers elsewhere would not be seen"
+    )]
+    ReadersElsewhere,
+    /// The writer lock was taken away.
+    #[error("the writer lock is no longer the store's: somebody has removed it")]
+    LockLost,
+    /// A pack that was just written is not there.
+    #[error("pack {0}, which was just written, is gone")]
+    PackGone(PackId),
+    /// It was told to stop.
+    #[error("stopped")]
+    Stopped,
+}
+
+/// The result of pruning.
+pub type Result<T> = std::result::Result<T, PruneError>;

@@ -1,0 +1,132 @@
+//! What could go, and why: plain data.
+//!
+//! Owns the judgement. Refuses to read or write anything. Invariant: what a catalog that stays needs is in no list of things to be removed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::usage::Usage;
+use crate::format::catalog::PackRef;
+use crate::format::pack::PackId;
+use crate::format::{Number, Point, PointKind, Timestamp};
+use crate::repository::Points;
+
+/// A forgotten point whose time has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expired {
+    /// Its number.
+    pub number: Number,
+    /// What is known of it; nothing where its catalog cannot be read.
+    pub point: Option<Point>,
+    /// When it was forgotten.
+    pub forgotten: Timestamp,
+}
+
+/// A pack that is worth rewriting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Repack {
+    /// The pack.
+    pub pack: PackRef,
+    /// Bytes of its file that are of no use, in proportion to its chunks.
+    pub dead_bytes: u64,
+}
+
+/// What a prune would do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Points that go for good.
+    pub expired: Vec<Expired>,
+    /// Forgotten points that stay: not long enough ago, or a point that stays stands on them.
+    pub waiting: Vec<Number>,
+    /// Packs that nothing refers to.
+    pub unneeded: Vec<PackRef>,
+    /// Packs that are rewritten, in the order in which that is done.
+    pub repacks: Vec<Repack>,
+    /// Catalogs that get a revision.
+    pub revised: Vec<Number>,
+    /// Packs that are needed, and their bytes, those that are rewritten included.
+    pub needed_packs: usize,
+    /// Bytes of these.
+    pub needed_bytes: u64,
+    /// Why less goes than could, a line each.
+    pub problems: Vec<String>,
+}
+
+impl Plan {
+    /// Bytes that come back, as far as can be told before: the unneeded packs and what is dead in those that are rewritten.
+    #[must_use]
+    pub fn freed_bytes(&self) -> u64 {
+        let unneeded: u64 = self.unneeded.iter().map(|pack| pack.file_len).sum();
+        unneeded + self.repacks.iter().map(|repack| repack.dead_bytes).sum::<u64>()
+    }
+
+    /// Bytes that are read and written anew.
+    #[must_use]
+    pub fn rewritten_bytes(&self) -> u64 {
+        self.repacks.iter().map(|repack| repack.pack.file_len - repack.dead_bytes.min(repack.pack.file_len)).sum()
+    }
+
+    /// Whether there is nothing to do.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.expired.is_empty() && self.unneeded.is_empty() && self.repacks.is_empty()
+    }
+}
+
+/// Parts the forgotten points into those whose time has come and those that stay. A forgotten full stays while anything that stays stands on it.
+pub(super) fn expire(points: &Points, before: Timestamp) -> (Vec<Expired>, Vec<Number>) {
+    let forgotten_at = |number: Number| points.notes.get(&number).and_then(|notes| notes.forgotten);
+    let readable = points.forgotten.iter().map(|point| (point.number, Some(point)));
+    let unreadable = points.unreadable.iter().map(|number| (*number, None));
+    let forgotten: BTreeMap<Number, (Option<&Point>, Timestamp)> = readable
+        .chain(unreadable)
+        .filter_map(|(number, point)| Some((number, (point, forgotten_at(number)?))))
+        .collect();
+    let has_time_come = |at: &Timestamp| *at <= before;
+    let base = |point: &Point| match point.kind {
+        PointKind::Full => None,
+        PointKind::Differential { base, .. } => Some(base),
+    };
+    let waiting_differentials = forgotten.values().filter(|(_, at)| !has_time_come(at)).filter_map(|(point, _)| *point);
+    let bases: BTreeSet<Number> = points.points.iter().chain(waiting_differentials).filter_map(base).collect();
+    let (mut expired, mut waiting) = (Vec::new(), Vec::new());
+    for (number, (point, forgotten)) in forgotten {
+        if has_time_come(&forgotten) && !bases.contains(&number) {
+            expired.push(Expired { number, point: point.cloned(), forgotten });
+        } else {
+            waiting.push(number);
+        }
+    }
+    (expired, waiting)
+}
+
+/// Judges: `listed` are the packs that lie in the store, `repack_below` the percentage of live bytes below which a pack is rewritten.
+pub(super) fn judge(usage: &Usage, listed: &[PackRef], repack_below: u8) -> Plan {
+    let mut plan = Plan { problems: usage.problems.clone(), ..Plan::default() };
+    let is_needed = |pack: &PackRef| usage.packs.get(&pack.id).is_some_and(|used| used.is_fixed || used.live_bytes > 0);
+    let (needed, unneeded): (Vec<PackRef>, Vec<PackRef>) = listed.iter().copied().partition(is_needed);
+    plan.needed_packs = needed.len();
+    plan.needed_bytes = needed.iter().map(|pack| pack.file_len).sum();
+    if !usage.unreadable.is_empty() {
+        let numbers: Vec<String> = usage.unreadable.iter().map(Number::to_string).collect();
+        plan.problems.push(format!("no pack is removed: what backup {} needs is not known", numbers.join(", ")));
+        return plan;
+    }
+    let is_there: BTreeSet<PackId> = needed.iter().map(|pack| pack.id).collect();
+    // A pack that damaged catalogs list is fixed: those cannot be revised.
+    let fixed: BTreeSet<PackId> =
+        usage.damaged.iter().filter_map(|number| usage.listed_by.get(number)).flatten().map(|pack| pack.id).collect();
+    plan.unneeded = unneeded.into_iter().filter(|pack| !fixed.contains(&pack.id)).collect();
+    let mut worth: Vec<_> = usage
+        .packs
+        .values()
+        .filter(|used| is_there.contains(&used.pack.id) && !fixed.contains(&used.pack.id) && !used.is_fixed)
+        .filter(|used| u128::from(used.live_bytes) * 100 < u128::from(used.raw_bytes) * u128::from(repack_below))
+        .collect();
+    worth.sort_unstable_by_key(|used| (used.family, used.met));
+    plan.repacks = worth.iter().map(|used| Repack { pack: used.pack, dead_bytes: used.dead_bytes() }).collect();
+    let going: BTreeSet<PackId> =
+        plan.unneeded.iter().chain(plan.repacks.iter().map(|repack| &repack.pack)).map(|pack| pack.id).collect();
+    let names_one = |packs: &Vec<PackRef>| packs.iter().any(|pack| going.contains(&pack.id));
+    plan.revised = usage.listed_by.iter().filter(|(_, packs)| names_one(packs)).map(|(number, _)| *number).collect();
+    plan
+}

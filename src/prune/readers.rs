@@ -1,0 +1,49 @@
+//! Whether live readers may still see what is to be removed.
+//!
+//! Owns the order of raising the generation and looking at leases. Refuses to know what is removed. Invariant: "nobody" is said only of what no catalog named when
+//! the leases were looked at; whoever takes a lease later lists catalogs later.
+
+use std::time::{Duration, Instant};
+
+use super::Result;
+use crate::format::Number;
+use crate::repository::{Store, WriterLock, lease, marks};
+
+/// How long readers are waited for that could let go at once: a mount looks every 200 ms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReaderWait(pub Duration);
+
+impl Default for ReaderWait {
+    fn default() -> Self {
+        Self(Duration::from_secs(3))
+    }
+}
+
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// How many live readers may see what became unreachable before this call, after those that can let go have had time to. `told` gets what was wrong
+/// with the marks.
+pub(super) fn left(
+    store: &Store,
+    lock: &WriterLock,
+    highest: Option<Number>,
+    ReaderWait(patience): ReaderWait,
+    told: &mut dyn FnMut(String),
+) -> Result<usize> {
+    // On a full disk the generation cannot be raised, and where nobody reads it need not be.
+    if lease::oldest_generation(store)?.is_none() {
+        return Ok(0);
+    }
+    let raised = marks::raise_generation(store, lock, highest)?;
+    if let Some(problem) = raised.problem {
+        told(problem.to_string());
+    }
+    let end = Instant::now() + patience;
+    loop {
+        let older = lease::older_than(store, raised.value)?;
+        if older == 0 || Instant::now() >= end {
+            return Ok(older);
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
