@@ -37,6 +37,8 @@ pub const PACK_SUFFIX: &str = ".pack";
 pub const CATALOG_SUFFIX: &str = ".catalog";
 /// How the catalog of a point that was pruned is called, until no reader can need it any more.
 pub const REMOVED_SUFFIX: &str = ".removed";
+/// What is added to the name of a file that was set aside because it is damaged.
+pub const DAMAGED_SUFFIX: &str = ".damaged";
 /// How the small files are called.
 pub const TOML_SUFFIX: &str = ".toml";
 /// How a lease is called.

@@ -104,9 +104,30 @@ pub fn raise_generation(
     catalogs_highest: Option<Number>,
 ) -> Result<Marked<u64>, RepositoryError> {
     let Marked { value: mut marks, problem } = current(store, catalogs_highest)?;
-    marks.generation = (marks.generation + 1).min(lease::GENERATION_MAX);
+    // An older copy of the marks may have come back: what a reader has read stays behind it.
+    let read = lease::newest_generation(store)?.unwrap_or(0);
+    marks.generation = marks.generation.max(read).saturating_add(1).min(lease::GENERATION_MAX);
     marks.write(store.storage())?;
     Ok(Marked { value: marks.generation, problem })
+}
+
+/// Makes the marks anew where they are lost, damaged, or below what is in use; answers what was wrong.
+///
+/// # Errors
+/// The marks cannot be read or written.
+pub fn mend(
+    store: &Store,
+    _writer: &WriterLock,
+    catalogs_highest: Option<Number>,
+) -> Result<Option<String>, RepositoryError> {
+    let Marked { value, problem } = current(store, catalogs_highest)?;
+    let problem = match problem {
+        Some(problem) => problem.to_string(),
+        None if Marks::read(store.storage())? == value => return Ok(None),
+        None => format!("{} is older than what is in use", layout::MARKS_TOML),
+    };
+    value.write(store.storage())?;
+    Ok(Some(problem))
 }
 
 /// The marks; where they are lost, the highest number that anything in the store shows, and a generation that no live
