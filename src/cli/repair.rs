@@ -4,12 +4,13 @@ use std::sync::Mutex;
 
 use dbakfs::backup::{self, Notice};
 use dbakfs::repair::{self, Action, Event};
+use dbakfs::repository::Store;
 use dbakfs::storage::Wait;
 use dbakfs::verify::Progress;
 use indicatif::HumanBytes;
 use serde_json::json;
 
-use super::{Exit, Failure, Global, Result, forget, output, progress};
+use super::{Exit, Failure, Global, Result, forget, output, progress, store};
 
 /// Save what can be saved of a damaged store
 #[derive(Debug, clap::Args)]
@@ -27,6 +28,10 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
+    if Store::mend_description(&store::chosen(global)?)? {
+        let why = "it was lost or damaged; its copy was not";
+        print(global, &Event::Done(&Action::MadeAnew { name: "store.toml".to_owned(), why: why.to_owned() }))?;
+    }
     let (store, lock) = forget::writer(global, args.wait)?;
     let state = Mutex::new(Progress::default());
     let at = || *state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

@@ -8,6 +8,8 @@ use super::pack::PackId;
 
 /// Version, features, chunking and secrets.
 pub const STORE_TOML: &str = "store.toml";
+/// The same text once more, should the first be lost.
+pub const STORE_COPY: &str = "store.toml.copy";
 /// The file that the one writer locks.
 pub const WRITER_LOCK: &str = "writer.lock";
 /// The highest number and the generation.

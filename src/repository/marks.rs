@@ -11,7 +11,7 @@ use crate::{
     storage::{Replace, Storage, StorageError},
 };
 
-use super::{Store, WriterLock, error::RepositoryError, lease};
+use super::{Store, WriterLock, checked_text, error::RepositoryError, lease};
 use crate::format::layout;
 
 const LIMIT_BYTES: u64 = 4 << 10;
@@ -43,7 +43,7 @@ impl Marks {
             error if error.is_not_found() => damaged("it is missing"),
             error => error.into(),
         })?;
-        let text = str::from_utf8(&bytes).map_err(|_| damaged("it is not text"))?;
+        let text = checked_text::open(&bytes).map_err(damaged)?;
         let marks: Self = toml::from_str(text).map_err(|error| damaged(error.message()))?;
         if marks.highest > Number::MAX.0 || marks.generation == 0 || marks.generation > lease::GENERATION_MAX {
             return Err(damaged("it holds an impossible value"));
@@ -53,7 +53,7 @@ impl Marks {
 
     pub(super) fn write(self, storage: &Storage) -> Result<(), RepositoryError> {
         let text = toml::to_string(&self).map_err(|error| RepositoryError::damaged(layout::MARKS_TOML, error))?;
-        Ok(storage.put(layout::MARKS_TOML, text.as_bytes(), Replace::Always)?)
+        Ok(storage.put(layout::MARKS_TOML, checked_text::seal(&text).as_bytes(), Replace::Always)?)
     }
 }
 

@@ -6,6 +6,7 @@
 //! belongs to one reader.
 
 pub mod address;
+mod checked_text;
 pub mod config;
 mod error;
 pub mod forgetting;
