@@ -43,7 +43,7 @@ const MAY_USE: [(&str, &[&str]); 19] = [
         ],
     ),
     // It makes what the source reads: attributes, names and descriptors are handled by the same few calls.
-    ("restore", &["repository", "overlay", "catalog", "source", "random", "format"]),
+    ("restore", &["repository", "overlay", "catalog", "source", "random", "bits", "format"]),
     // It looks at packs and catalogs below the repository, since it doubts both.
     ("verify", &["repository", "overlay", "catalog", "pack", "storage", "bits", "format"]),
     // It copies chunks from pack to pack and writes catalogs anew.
