@@ -221,7 +221,10 @@ pub fn restored(data: &[u8]) {
         for number in [DIFFERENTIAL, FULL] {
             let Ok(tree) = reader.tree(&point(number)) else { continue };
             let options = Options { delete: data.len() % 2 == 0, ..Options::default() };
-            let most: u64 = [FULL, DIFFERENTIAL].map(|number| reader.catalog(number).map_or(0, |read| read.len().into())).iter().sum();
+            let most: u64 = [FULL, DIFFERENTIAL]
+                .map(|number| reader.catalog(number).map_or(0, |read| read.len().into()))
+                .iter()
+                .sum();
             let done = restore(&reader, &tree, b"", &dest, &options, &Progress::default(), &mut |_| {});
             assert!(done.is_err() || done.is_ok_and(|done| done.made <= most), "more was made than there are records");
         }
