@@ -10,6 +10,7 @@ mod fuzz;
 mod support;
 
 mod fresh;
+mod listed;
 mod memory;
 mod modes;
 mod replay;

@@ -10,11 +10,9 @@ use dbakfs::format::record::{
 };
 use dbakfs::format::table::{self, Children, Chunk, Extent};
 use dbakfs::format::{Kind, Meta, Number, Timestamp};
-use dbakfs::restore::{Notice, Options, Progress, restore};
-use dbakfs::verify::{Depth, verify};
 
-use crate::fuzz::stage::{DIFFERENTIAL, FULL, on_stage, point};
-use crate::fuzz::{TARGETS, run, shape, trees};
+use crate::fuzz::stage::{DIFFERENTIAL, FULL};
+use crate::fuzz::{TARGETS, run, shape};
 use crate::replay::corpora;
 
 fn frozen(name: &str) -> Vec<u8> {
@@ -80,8 +78,19 @@ impl Hand {
     }
 }
 
+/// The runs of the file `e`.
+fn runs() -> [Extent; 2] {
+    let run = |at, len, offset| Extent { at, len, place: Place { pack: 0, block: 1, offset } };
+    [run(0, 100, 7), run(5000, 20_000, 0)]
+}
+
 /// A full with a link out of the tree, a file, a directory, two names of one inode, a file of several runs.
-fn full() -> Vec<u8> {
+pub(crate) fn full() -> Vec<u8> {
+    full_with(&runs())
+}
+
+/// That full, whose file `e` of 30,000 bytes lies in these extents.
+pub(crate) fn full_with(extents: &[Extent]) -> Vec<u8> {
     let mut hand = Hand::default();
     hand.push(FULL, Kind::File, b"kept", Content::Inline, |_| {});
     let below = hand.directory(0, 1);
@@ -94,9 +103,7 @@ fn full() -> Vec<u8> {
         (record.meta.size, record.data_bytes, record.meta.nlink) = (900, 900, 2);
         record.birth.record = 3;
     });
-    let place = |block, offset| Place { pack: 0, block, offset };
-    hand.extents =
-        vec![Extent { at: 0, len: 100, place: place(1, 7) }, Extent { at: 5000, len: 20_000, place: place(1, 0) }];
+    hand.extents = extents.to_vec();
     hand.push(FULL, Kind::File, b"e", Content::Many { first: 0, count: 2 }, |record| {
         (record.meta.size, record.data_bytes) = (30_000, 20_100);
     });
@@ -107,7 +114,7 @@ fn full() -> Vec<u8> {
 }
 
 /// Over it: a directory where the link was, a link where the directory was, a whiteout.
-fn differential() -> Vec<u8> {
+pub(crate) fn differential() -> Vec<u8> {
     let mut hand = Hand::default();
     hand.push(DIFFERENTIAL, Kind::File, b"kept", Content::Inline, |_| {});
     let below = hand.directory(0, 1);
@@ -124,7 +131,7 @@ fn differential() -> Vec<u8> {
 }
 
 /// Directories of which each holds the one before it twice: 2^40 entries in a few hundred bytes.
-fn doubling() -> Vec<u8> {
+pub(crate) fn doubling() -> Vec<u8> {
     let mut hand = Hand::default();
     for level in 0..40 {
         for name in [b"a", b"b"] {
@@ -138,7 +145,7 @@ fn doubling() -> Vec<u8> {
 }
 
 /// A directory that holds itself, and names that do not rise.
-fn circle(names: [&[u8]; 2]) -> Vec<u8> {
+pub(crate) fn circle(names: [&[u8]; 2]) -> Vec<u8> {
     let mut hand = Hand::default();
     let itself = hand.directory(0, 2);
     hand.push(FULL, Kind::Directory, names[0], itself, |_| {});
@@ -258,49 +265,4 @@ fn seeds_do_no_harm_and_every_target_has_one() {
     for (target, seeds) in seeds {
         seeds.iter().for_each(|seed| run(target, seed));
     }
-}
-
-/// What a walk over the tree of a shape comes to: its entries, `Err` where the root itself cannot be listed.
-#[track_caller]
-fn entries(data: &[u8]) -> usize {
-    let mut entries = None;
-    on_stage(|stage| entries = Some(trees::overlaid(stage, data).unwrap().entries));
-    entries.unwrap()
-}
-
-#[test]
-fn shapes_get_past_every_checksum() {
-    assert_eq!(entries(&shape::of_two(&full(), &differential())), 6, "a, a/kept, b, d, e, f");
-}
-
-#[test]
-fn directory_that_holds_itself_is_not_entered() {
-    let bare = |shape: &[u8]| {
-        let mut entries = None;
-        on_stage(|stage| entries = Some(trees::opened(stage, shape).unwrap().entries));
-        entries.unwrap()
-    };
-    assert_eq!(bare(&circle([b"a", b"b"])), 2, "the root is listed, what would hold itself is not");
-    assert_eq!(bare(&circle([b"b", b"b"])), 1, "a name is not listed twice");
-    assert_eq!(bare(&circle([b"b", b"a"])), 1, "names that do not rise are not listed");
-}
-
-#[test]
-fn directories_that_are_listed_again_and_again_are_restored_once() {
-    on_stage(|stage| {
-        let walked = trees::opened(stage, &doubling()).unwrap();
-        assert!(!walked.is_all, "2^40 entries, as far as anybody can see who does not keep count");
-        let reader = stage.reader();
-        let tree = reader.tree(&point(FULL)).unwrap();
-        let dest = stage.beside().join("doubled");
-        let mut told = Vec::new();
-        let mut tell = |notice| told.push(notice);
-        let report = restore(&reader, &tree, b"", &dest, &Options::default(), &Progress::default(), &mut tell).unwrap();
-        assert_eq!((report.made, report.is_complete()), (81, false));
-        assert_eq!(told.len(), 78, "every second meeting is told, and that is all");
-        assert!(told.iter().all(|notice| matches!(notice, Notice::Damaged { .. })), "{told:?}");
-        let verified = verify(&reader, Depth::Structure, &|_| {}, &mut |_| {}).unwrap();
-        assert!(!verified.is_whole(), "verify sees it, too");
-        fs::remove_dir_all(dest).unwrap();
-    });
 }
