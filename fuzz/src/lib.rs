@@ -10,6 +10,7 @@ pub mod shape;
 pub mod stage;
 pub mod texts;
 pub mod trees;
+pub mod views;
 
 /// One decoder, or a few that belong together.
 pub struct Target {
@@ -52,6 +53,7 @@ pub const TARGETS: &[Target] = &[
     target("store_toml", 5, 1, texts::store_toml),
     target("tables", 10, 4, decoders::tables),
     target("verify", 1, 64, trees::verified),
+    target("view", 1, 64, views::shown),
     target("xattrs", 10, 1, decoders::xattrs),
 ];
 

@@ -8,7 +8,6 @@ use std::cell::RefCell;
 use dbakfs::format::catalog::{self, PackRef, Run, Section, Sections};
 use dbakfs::format::file::{FileKind, Head};
 use dbakfs::format::pack::{self, encode_blocks};
-use dbakfs::format::record::MAX_RECORDS;
 use dbakfs::format::seal::{self, Frame, Sealer, checksum};
 use dbakfs::format::{Point, table};
 
@@ -32,6 +31,8 @@ const AGAIN: u8 = 1 << 6;
 /// Many zeros follow, and the run is compressed: little in the file, much in memory.
 const BOMB: u8 = 1 << 7;
 const BOMB_BYTES: usize = 1 << 18;
+/// Rows that any run may have: of directories.
+const MOST_ROWS: u32 = 4096;
 
 /// The parts of a shape.
 pub fn parts(mut shape: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
@@ -85,7 +86,7 @@ pub fn catalog(shape: &[u8], point: &Point, packs: &[PackRef]) -> Vec<u8> {
         let Some(section) = sections.get_mut(usize::from(tag & KIND)) else { continue };
         // Records and tables alike begin with their number of rows.
         let rows = part.first_chunk().map_or(1, |rows| u32::from_le_bytes(*rows));
-        let rows = rows.clamp(1, MAX_RECORDS as u32 * 8) + u32::from(tag & ONE_MORE != 0);
+        let rows = rows.clamp(1, MOST_ROWS) + u32::from(tag & ONE_MORE != 0);
         let frame = sealed_part(tag, part, before, &mut out);
         before = Some(frame);
         if section.push(Run { rows, frame }).is_err() {

@@ -220,7 +220,7 @@ pub fn restored(data: &[u8]) {
         let reader = stage.reader();
         for number in [DIFFERENTIAL, FULL] {
             let Ok(tree) = reader.tree(&point(number)) else { continue };
-            let options = Options { delete: data.len() % 2 == 0, ..Options::default() };
+            let options = Options { delete: data.len().is_multiple_of(2), ..Options::default() };
             let most: u64 = [FULL, DIFFERENTIAL]
                 .map(|number| reader.catalog(number).map_or(0, |read| read.len().into()))
                 .iter()

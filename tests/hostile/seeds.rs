@@ -244,7 +244,8 @@ fn seeds() -> Vec<(&'static str, Vec<Vec<u8>>)> {
         ("sections", vec![with_length(1 << 40, &raw("sections"))]),
         ("store_toml", vec![raw("store.toml"), b"format = 2\n".to_vec()]),
         ("tables", ["extents", "directories", "adopted", "chunks", "blocks"].iter().map(|name| raw(name)).collect()),
-        ("verify", vec![two, frozen_two]),
+        ("verify", vec![two.clone(), frozen_two.clone()]),
+        ("view", vec![two, frozen_two, shape::of_two(&doubling(), &[])]),
         ("xattrs", vec![encode_xattrs([(&b"security.capability"[..], &b"\x01\0"[..]), (b"user.\xff", b"")])]),
     ]
 }
