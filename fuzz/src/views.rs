@@ -25,7 +25,7 @@ fn ask(view: &View, node: NodeId, size: u64) {
         assert!(bytes.len() <= READ_BYTES, "more than was asked for");
         assert!(read.is_err() || offset <= size || bytes.is_empty());
         for what in [Seek::Data, Seek::Hole] {
-            assert!(view.seek(node, offset, what).is_ok_and(|at| at < offset) != true, "a seek goes on");
+            assert!(view.seek(node, offset, what).unwrap_or(offset) >= offset, "a seek goes on");
         }
     }
     let mut pushed = 0;
