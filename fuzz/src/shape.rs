@@ -120,7 +120,8 @@ pub fn pack(shape: &[u8]) -> Vec<u8> {
     let mut empty = Vec::new();
     table::encode::<3, table::Chunk>(&[], &mut empty);
     let chunks = sealed(if chunks.is_empty() { &empty } else { chunks }, &mut out);
-    out.extend(pack::Foot { blocks, chunks, family: 0 }.encode());
+    let head_check = pack::head_check(&out[..Head::LEN]);
+    out.extend(pack::Foot { blocks, chunks, family: 0, head_check }.encode());
     out
 }
 

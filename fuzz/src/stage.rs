@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use dbakfs::format::catalog::PackRef;
-use dbakfs::format::pack::PackId;
+use dbakfs::format::pack::{Foot, PackId};
 use dbakfs::format::{CatalogId, Counts, Number, Point, PointKind, SourceId, Timestamp, layout};
 use dbakfs::repository::config::Chunking;
 use dbakfs::repository::{CacheBytes, Reader, Store};
@@ -81,9 +81,14 @@ impl Stage {
         [self.pack, PackRef { id: PackId([7; 32]), file_len: 100 }]
     }
 
-    /// Puts a pack where its bytes say that it belongs.
+    /// Puts a pack where its foot says that it belongs.
+    ///
+    /// # Panics
+    /// Where it has no foot.
     pub fn put_pack(&self, bytes: &[u8]) -> PackRef {
-        let pack = PackRef { id: PackId(*blake3::hash(bytes).as_bytes()), file_len: bytes.len() as u64 };
+        let file_len = bytes.len() as u64;
+        let foot = Foot::decode(&bytes[bytes.len() - Foot::LEN..], file_len).expect("a foot");
+        let pack = PackRef { id: foot.name(), file_len };
         let path = self.path().join(layout::pack(&pack.id));
         fs::create_dir_all(path.parent().expect("a pack lies in a directory")).expect("a directory for a pack");
         fs::write(path, bytes).expect("a scratch pack");

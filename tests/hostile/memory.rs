@@ -6,7 +6,7 @@ use dbakfs::cache::ByteCache;
 use dbakfs::catalog::Catalog;
 use dbakfs::format::catalog::{self as catalogs, PackRef, Run, Section, Sections};
 use dbakfs::format::file::{FileKind, Head};
-use dbakfs::format::pack::{Foot, encode_blocks};
+use dbakfs::format::pack::{Foot, encode_blocks, head_check};
 use dbakfs::format::record::{Content, NewRecord, RecordBlockBuilder};
 use dbakfs::format::seal::{Frame, MAX_RAW_BYTES, Sealer, checksum};
 use dbakfs::format::table::{self, Chunk};
@@ -138,7 +138,8 @@ fn small_pack_takes_no_more_than_a_few_runs_may_hold() {
             let blocks = blocks(&mut out);
             let blocks = seal(&blocks, &mut out);
             let chunks = seal(chunks, &mut out);
-            out.extend(Foot { blocks, chunks, family: 0 }.encode());
+            let head_check = head_check(&out[..Head::LEN]);
+            out.extend(Foot { blocks, chunks, family: 0, head_check }.encode());
             out
         };
         let one_block = |out: &mut Vec<u8>| {

@@ -162,8 +162,9 @@ fn with_length(len: u64, bytes: &[u8]) -> Vec<u8> {
 fn seeds() -> Vec<(&'static str, Vec<Vec<u8>>)> {
     let raw = |name: &str| frozen(&format!("raw/{name}"));
     let frozen_catalog = |number: u32| shape::of_catalog(&frozen(&format!("store/catalogs/0000000{number}.catalog")));
-    let packs = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/format-1/store/packs/06");
-    let pack = fs::read_dir(packs).unwrap().map(|entry| fs::read(entry.unwrap().path()).unwrap()).next().unwrap();
+    let only = |directory: &Path| fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).next().unwrap();
+    let packs = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/format-1/store/packs");
+    let pack = fs::read(only(&only(&packs))).unwrap();
     let (_, of_data) = shape::parts(&shape::of_pack(&pack)).next().map(|(tag, part)| (tag, part.to_vec())).unwrap();
     let mut sealed = Vec::new();
     let mut frame = Vec::new();
