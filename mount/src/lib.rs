@@ -21,6 +21,7 @@ pub mod mountpoint;
 mod push;
 mod scaffold;
 mod stats;
+mod store;
 pub mod tree;
 mod xattrs;
 
