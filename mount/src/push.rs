@@ -4,13 +4,14 @@
 //! kernel knows can be stored to; the first that it does not know ends a push. Invariant: nobody who answers messages ever waits for this thread.
 
 use std::collections::HashSet;
-use std::io::{self, IoSlice};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::notice;
 use crate::tree::{NodeId, Tree};
 
 /// Reads that may wait to be looked at. More are let go: pushing is a favour.
@@ -23,12 +24,6 @@ const MOST_BYTES: usize = 8 << 20;
 /// What was pushed is not pushed again for so long, nor while so many others were not.
 const FRESH: Duration = Duration::from_secs(1);
 const FRESH_COUNT: usize = 8192;
-
-/// `FUSE_NOTIFY_STORE` of linux/fuse.h; fuser's own call does not say when the kernel does not know the node.
-const STORE: i32 = 4;
-
-/// Bytes of `fuse_out_header` and `fuse_notify_store_out`.
-const HEAD_LEN: usize = 40;
 
 /// A read that was answered.
 #[derive(Clone, Copy, Debug)]
@@ -74,25 +69,9 @@ fn run<T: Tree>(tree: &T, device: &OwnedFd, reads: &Receiver<Answered>) {
                 return false;
             }
             left -= data.len();
-            !pushed.add(node, offset) || store(device, node, offset, data).is_ok()
+            !pushed.add(node, offset) || notice::store(device, node, offset, data).is_ok()
         });
     }
-}
-
-/// Stores `data` at `offset` of `node`. Fails where the kernel does not know the node, or is gone.
-fn store(device: &OwnedFd, node: NodeId, offset: u64, data: &[u8]) -> io::Result<()> {
-    let too_long = |_| io::Error::from(io::ErrorKind::InvalidInput);
-    let size = u32::try_from(data.len()).map_err(too_long)?;
-    let len = u32::try_from(HEAD_LEN + data.len()).map_err(too_long)?;
-    let mut head = [0; HEAD_LEN];
-    head[0..4].copy_from_slice(&len.to_ne_bytes());
-    head[4..8].copy_from_slice(&STORE.to_ne_bytes());
-    // 8..16: the number of the message that this answers: none.
-    head[16..24].copy_from_slice(&node.0.to_ne_bytes());
-    head[24..32].copy_from_slice(&offset.to_ne_bytes());
-    head[32..36].copy_from_slice(&size.to_ne_bytes());
-    rustix::io::writev(device, &[IoSlice::new(&head), IoSlice::new(data)])?;
-    Ok(())
 }
 
 /// What was pushed a short while ago: two generations, the older forgotten when the younger is full or old.
