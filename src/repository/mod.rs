@@ -12,6 +12,7 @@ pub mod forgetting;
 pub mod lease;
 pub mod marks;
 pub mod notes;
+mod open_catalogs;
 mod points;
 mod reader;
 mod source_name;

@@ -16,6 +16,8 @@ pub(super) struct Shelf {
     points: BTreeMap<Number, Point>,
     /// Those of the points that another mount shows.
     grafted: BTreeSet<Number>,
+    /// Those that are listed nowhere and read only by who is inside already.
+    leaving: BTreeSet<Number>,
     changed: Timestamp,
 }
 
@@ -50,8 +52,13 @@ impl Source {
 }
 
 impl Shelf {
-    /// Shelves `points`, each as `stand` says. Sources keep the places that they have in `before`: a place is part of a node's number.
-    pub(super) fn new(points: &Points, before: &Self, stand: impl Fn(&Point) -> Stand) -> Self {
+    /// Shelves `points`, each as `stand` says; those that are forgotten, or that have `departed` from the store, so that only who is inside reads on. Sources keep the places that they have in `before`: a place is part of a node's number.
+    pub(super) fn new(
+        points: &Points,
+        departed: impl IntoIterator<Item = Point>,
+        before: &Self,
+        stand: impl Fn(&Point) -> Stand,
+    ) -> Self {
         let mut shelf = Self { by_name: before.by_name.clone(), ..Self::default() };
         shelf.sources =
             before.sources.iter().map(|old| Source { name: old.name.clone(), ..Source::default() }).collect();
@@ -85,6 +92,13 @@ impl Shelf {
                 source.tags.extend(notes.tags.iter().map(|tag| (tag.to_string(), point.number)));
             }
             shelf.points.insert(point.number, point.clone());
+        }
+        for point in points.forgotten.iter().cloned().chain(departed) {
+            if before.is_grafted(point.number) {
+                shelf.grafted.insert(point.number);
+            }
+            shelf.leaving.insert(point.number);
+            shelf.points.insert(point.number, point);
         }
         shelf.date(before);
         shelf
@@ -169,12 +183,29 @@ impl Shelf {
         self.grafted.contains(&number)
     }
 
-    /// All points, by number.
+    /// All points that are not leaving, by number.
     pub(super) fn points(&self) -> impl Iterator<Item = &Point> {
+        self.points.values().filter(|point| !self.leaving.contains(&point.number))
+    }
+
+    /// All points, those that are leaving included, by number.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Point> {
         self.points.values()
     }
 
-    /// The numbers of all points.
+    /// The names of points that this shelf lists and `after` does not, with the places of their sources. What is grafted is left out.
+    pub(super) fn names_gone(&self, after: &Self) -> Vec<(u32, String)> {
+        let is_gone = |place: u32, name: &String| {
+            after.sources.get(place as usize).is_none_or(|source| !source.times.contains_key(name))
+        };
+        let names = self.sources().flat_map(|(place, source)| source.times.iter().map(move |named| (place, named)));
+        names
+            .filter(|(place, (name, number))| !self.is_grafted(**number) && is_gone(*place, name))
+            .map(|(place, (name, _))| (place, name.clone()))
+            .collect()
+    }
+
+    /// The numbers of all points, those that are leaving included.
     pub(super) fn numbers(&self) -> impl Iterator<Item = Number> {
         self.points.keys().copied()
     }
