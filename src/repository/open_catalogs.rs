@@ -132,3 +132,106 @@ impl State {
 fn is_held(catalog: &Weak<Catalog>) -> bool {
     catalog.strong_count() > 0
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::format::layout;
+    use crate::overlay::model::{Item, ModelStore};
+
+    fn store(fulls: usize) -> ModelStore {
+        let mut made = ModelStore::new();
+        for _ in 0..fulls {
+            made.full(&Item::dir([("a", Item::file("one"))]));
+        }
+        made
+    }
+
+    fn take_away(made: &ModelStore, number: Number) {
+        let path = |name: String| made.path().join(name);
+        fs::rename(path(layout::catalog(number)), path(layout::removed_catalog(number))).unwrap();
+    }
+
+    #[test]
+    fn a_catalog_from_before_is_given_to_nobody_and_known_until_its_last_holder_drops_it() {
+        let made = store(OPEN_CATALOGS.get() + 1);
+        let reader = made.reader();
+        let held = reader.catalog(Number(1)).unwrap();
+        assert!(Arc::ptr_eq(&held, &reader.catalog(Number(1)).unwrap()));
+        // Others push it out of what is held open.
+        for number in (1..).take(OPEN_CATALOGS.get() + 1).skip(1) {
+            reader.catalog(Number(number)).unwrap();
+        }
+        reader.reopen();
+        assert!(!reader.has_let_go());
+        let after = reader.catalog(Number(1)).unwrap();
+        assert!(!Arc::ptr_eq(&held, &after));
+        let also = Arc::clone(&held);
+        drop(held);
+        assert!(!reader.has_let_go());
+        drop(also);
+        assert!(reader.has_let_go());
+        // What was opened since is not waited for, until the next time.
+        reader.reopen();
+        assert!(!reader.has_let_go());
+        drop(after);
+        assert!(reader.has_let_go());
+    }
+
+    #[test]
+    fn a_catalog_that_was_taken_away_is_found_only_where_it_is_served_and_never_once_reopened_without() {
+        let made = store(2);
+        let reader = made.reader();
+        take_away(&made, Number(1));
+        assert_eq!(reader.catalog(Number(1)).unwrap().point().number, Number(1));
+        reader.serve([Number(1)].into());
+        reader.reopen();
+        drop(reader.catalog(Number(1)).unwrap());
+        reader.serve(BTreeSet::new());
+        reader.reopen();
+        let Err(CatalogError::Storage(error)) = reader.catalog(Number(1)) else { panic!("it is still read") };
+        assert!(error.is_not_found());
+        assert!(reader.has_let_go());
+        assert!(reader.catalog(Number(2)).is_ok());
+    }
+
+    #[test]
+    fn who_opens_a_catalog_while_all_are_reopened_gets_a_new_one() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        static IS_FIRST: AtomicBool = AtomicBool::new(true);
+        static OPEN: Mutex<Option<Arc<OpenCatalogs>>> = Mutex::new(None);
+        /// The one who opens is about to: at this moment all are reopened, and what is taken away is served no more.
+        fn interfere() {
+            if IS_FIRST.swap(false, Ordering::Relaxed) {
+                let catalogs = OPEN.lock().unwrap().clone().unwrap();
+                catalogs.serve(BTreeSet::new());
+                catalogs.reopen();
+            }
+        }
+        let made = store(1);
+        take_away(&made, Number(1));
+        let reader = made.reader();
+        let cache = Arc::new(CatalogCache::new(1 << 20));
+        let catalogs = Arc::new(OpenCatalogs::new(reader.store().storage().clone(), cache, interfere));
+        *OPEN.lock().unwrap() = Some(Arc::clone(&catalogs));
+        assert!(catalogs.get(Number(1)).is_err(), "it was opened by what was true before");
+        assert!(!IS_FIRST.load(Ordering::Relaxed));
+        *OPEN.lock().unwrap() = None;
+    }
+
+    #[test]
+    fn a_lease_states_the_generation_when_the_reader_is_told_to() {
+        let made = store(1);
+        let reader = made.reader();
+        let before = reader.generation();
+        assert_eq!(reader.store_generation().unwrap(), before);
+        reader.advance(before + 1).unwrap();
+        assert_eq!(reader.generation(), before + 1);
+        let leases = fs::read_dir(made.path().join(layout::LEASES)).unwrap();
+        let stated: Vec<u64> =
+            leases.map(|lease| fs::read_to_string(lease.unwrap().path()).unwrap().parse().unwrap()).collect();
+        assert_eq!(stated, [before + 1]);
+    }
+}

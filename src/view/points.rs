@@ -210,3 +210,75 @@ impl Shelf {
         self.points.keys().copied()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::overlay::model::{Item, ModelStore};
+
+    /// Three points of one source, those in `forgotten` noted as such.
+    fn listed(forgotten: &[u32]) -> (ModelStore, Points) {
+        let mut made = ModelStore::new();
+        for _ in 0..3 {
+            made.full(&Item::dir([("a", Item::file("one"))]));
+        }
+        for number in forgotten {
+            let note = "[forgotten]\nsecs = 1\nnanos = 0\n";
+            std::fs::write(made.path().join(format!("points/{number:08}.toml")), note).unwrap();
+        }
+        let points = made.reader().points().unwrap();
+        (made, points)
+    }
+
+    fn here(points: &Points, departed: Vec<Point>, before: &Shelf) -> Shelf {
+        Shelf::new(points, departed, before, |_| Stand::Here)
+    }
+
+    fn numbers<'a>(points: impl Iterator<Item = &'a Point>) -> Vec<u32> {
+        points.map(|point| point.number.0).collect()
+    }
+
+    #[test]
+    fn a_forgotten_point_has_no_name_and_is_still_found_by_number() {
+        let (_, points) = listed(&[]);
+        let before = here(&points, Vec::new(), &Shelf::default());
+        let (_, points) = listed(&[2]);
+        let after = here(&points, Vec::new(), &before);
+        assert_eq!((numbers(after.points()), numbers(after.all())), (vec![1, 3], vec![1, 2, 3]));
+        assert_eq!(after.source(0).unwrap().times.len(), 2);
+        let time = when::format_point_time(after.point(Number(2)).unwrap().time);
+        assert_eq!(before.names_gone(&after), [(0, time)]);
+        assert!(after.names_gone(&before).is_empty());
+        assert_eq!(after.changed_since(&before), [Node::Source(0), Node::Tags(0)]);
+    }
+
+    #[test]
+    fn a_departed_point_stays_until_it_is_dropped_and_is_never_the_latest() {
+        let (_, all) = listed(&[]);
+        let before = here(&all, Vec::new(), &Shelf::default());
+        let (made, _) = listed(&[]);
+        std::fs::remove_file(made.path().join("catalogs/00000003.catalog")).unwrap();
+        let points = made.reader().points().unwrap();
+        let after = here(&points, vec![all.points[2].clone()], &before);
+        assert_eq!((numbers(after.points()), numbers(after.all())), (vec![1, 2], vec![1, 2, 3]));
+        assert_eq!(after.source(0).unwrap().latest, Some(Number(2)));
+        let dropped = here(&points, Vec::new(), &after);
+        assert!(dropped.point(Number(3)).is_none());
+        assert!(dropped.changed_since(&after).is_empty(), "nothing that is listed has changed");
+    }
+
+    #[test]
+    fn what_was_attached_stays_apart_while_it_leaves_and_its_name_is_not_dropped_again() {
+        let (_, points) = listed(&[]);
+        let before = Shelf::new(&points, [], &Shelf::default(), |point| match point.number {
+            Number(2) => Stand::Grafted,
+            _ => Stand::Here,
+        });
+        let (_, points) = listed(&[2]);
+        let after = here(&points, Vec::new(), &before);
+        assert!(after.is_grafted(Number(2)));
+        assert!(before.names_gone(&after).is_empty());
+        let (_, points) = listed(&[]);
+        assert!(!here(&points, Vec::new(), &after).is_grafted(Number(2)));
+    }
+}
