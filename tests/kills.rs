@@ -198,7 +198,7 @@ fn files_in(directory: &Path) -> Files {
 #[test]
 fn whatever_is_killed_what_was_committed_stays_and_nothing_needs_help() {
     let kills: u32 = std::env::var("DBAKFS_KILLS").map_or(50, |kills| kills.parse().unwrap());
-    let clock = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
+    let clock = || u64::from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_nanos());
     let seed: u64 = std::env::var("DBAKFS_SEED").map_or_else(|_| clock(), |seed| seed.parse().unwrap());
     eprintln!("DBAKFS_SEED={seed}");
     let has_fuse = Path::new("/dev/fuse").exists();

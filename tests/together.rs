@@ -25,8 +25,8 @@ const FILES: u64 = 40;
 
 fn content(version: u64, file: u64) -> Vec<u8> {
     // A fifth of the files changes with each version.
-    let since = (0..=version).rev().find(|version| *version == 0 || (version * 7 + file) % 5 == 0).unwrap();
-    noise(since * 1_000 + file, if file % 10 == 0 { 300_000 } else { 20_000 })
+    let since = (0..=version).rev().find(|version| *version == 0 || (version * 7 + file).is_multiple_of(5)).unwrap();
+    noise(since * 1_000 + file, if file.is_multiple_of(10) { 300_000 } else { 20_000 })
 }
 
 fn write(place: &Place, version: u64) {
@@ -135,7 +135,7 @@ fn all_at_once_is_no_error_no_wrong_byte_and_no_growth() {
                     continue;
                 }
                 let text = |point: &serde_json::Value| point["point"].as_str().unwrap().to_owned();
-                let newest_full = listed.iter().filter(|point| point["type"] == "full").next_back().unwrap();
+                let newest_full = listed.iter().rfind(|point| point["type"] == "full").unwrap();
                 let of_oldest = |point: &&serde_json::Value| point["series"] == listed[0]["series"];
                 // The series that no backup builds on any more, or else its oldest differential.
                 let going: Vec<String> = match newest_full["number"] == listed[0]["number"] {

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use super::*;
 use crate::catalog::Catalog;
 use crate::format::Kind;
+use crate::format::catalog::PackRef;
+use crate::format::pack::PackId;
 use crate::overlay::PointTree;
 use crate::overlay::model::{Item, ModelStore, What, tree};
 
