@@ -33,13 +33,14 @@ impl Connection {
         let crew = Crew::new(&device).map_err(start)?;
         let pushing = device.try_clone().and_then(|device| Pusher::start(Arc::clone(&answers.tree), device));
         let (pusher, pushing) = pushing.map_err(start)?;
+        let for_live = device.try_clone().map_err(start)?;
         let adapter = Adapter::new(answers, crew, pusher);
         let mut config = fuser::Config::default();
         config.n_threads = Some(threads.max(1));
         // The kernel lets in whom the mount options allow; fuser's second check would only shut out programs that change their user.
         let session = Session::from_fd(adapter, device, SessionACL::All, config)
             .map_err(MountError::io("begin serving", path))?;
-        let live = Live::new(session.notifier());
+        let live = Live::new(session.notifier(), for_live);
         let connection = Self { live: live.clone(), ending: Arc::clone(&ending) };
         std::thread::Builder::new()
             .name("dbakfs-mount".to_owned())

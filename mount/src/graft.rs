@@ -18,6 +18,7 @@ use crate::connection::Connection;
 use crate::detached;
 use crate::ending::Ending;
 use crate::error::{MountError, Result};
+use crate::leave::{self, Leaving};
 use crate::live::Live;
 use crate::mount_table::{self, Entry, Watch};
 use crate::mountpoint;
@@ -42,6 +43,8 @@ type Begin = Box<dyn Fn() -> Result<(OwnedFd, Connection)> + Send + Sync>;
 pub(crate) struct Grafts {
     begin: Begin,
     scaffold: Arc<Scaffold>,
+    /// The second connection's.
+    second_scaffold: Arc<Scaffold>,
     /// Somebody is ending the mount: what were attached now would keep it busy.
     is_ending: AtomicBool,
     stock: Mutex<Stock>,
@@ -61,6 +64,7 @@ struct Second {
     /// The mount that all grafts are clones of; without it and them the kernel ends the connection.
     mount: OwnedFd,
     device: (u32, u32),
+    live: Live,
     /// Paths of what is attached.
     attached: BTreeSet<PathBuf>,
     watch: Watch,
@@ -78,8 +82,8 @@ pub(crate) struct Stem<'a> {
 
 impl Grafts {
     /// None yet; `begin` is called when the first is made.
-    pub(crate) fn new(scaffold: Arc<Scaffold>, begin: Begin) -> Self {
-        Self { begin, scaffold, is_ending: AtomicBool::new(false), stock: Mutex::default() }
+    pub(crate) fn new(scaffold: Arc<Scaffold>, second_scaffold: Arc<Scaffold>, begin: Begin) -> Self {
+        Self { begin, scaffold, second_scaffold, is_ending: AtomicBool::new(false), stock: Mutex::default() }
     }
 
     /// Attaches `graft` to `stem`; see [`Mounted::graft`](crate::Mounted::graft).
@@ -136,11 +140,23 @@ impl Grafts {
         if let Some(second) = &mut self.lock().second {
             second.attached.remove(&graft.path);
         }
-        // What is mounted on a name goes with the name.
-        graft.hidden.iter().try_for_each(|stub| {
+        // What is mounted on a name goes with the name: those on the way there may lead to other grafts by now.
+        graft.hidden.last().map_or(Ok(()), |stub| {
             let dropped = stem.live.invalidate_entry(stub.parent, &stub.name);
             dropped.map_err(MountError::io("take away", stem.path.join(&graft.path)))
         })
+    }
+
+    /// A handle to the second connection, if there is one.
+    pub(crate) fn live(&self) -> Option<Live> {
+        self.lock().second.as_ref().map(|second| second.live.clone())
+    }
+
+    /// Drops what nobody uses any more of a directory that the second tree has ceased to show.
+    pub(crate) fn shake_off(&self, leaving: &Leaving) -> std::io::Result<()> {
+        let stock = self.lock();
+        let Some(second) = &stock.second else { return Ok(()) };
+        leave::shake_off(&second.live, &self.second_scaffold, &second.mount, leaving)
     }
 
     /// Whether the mount is being ended, so that nothing is attached any more.
@@ -169,7 +185,7 @@ impl Grafts {
                 let (mount, connection) = (self.begin)()?;
                 let device = device_of(&mount).map_err(MountError::io("look at the second connection of", path))?;
                 stock.ending = Some(connection.ending);
-                Second { mount, device, attached: BTreeSet::new(), watch }
+                Second { mount, device, live: connection.live, attached: BTreeSet::new(), watch }
             }
         };
         Ok(stock.second.insert(second))

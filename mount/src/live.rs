@@ -5,11 +5,13 @@
 
 use std::ffi::OsStr;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use fuser::INodeNo;
 
+use crate::notice;
 use crate::tree::NodeId;
 
 /// A clonable handle to invalidate what the kernel remembers.
@@ -17,11 +19,17 @@ use crate::tree::NodeId;
 /// Never call it from within a [`Tree`](crate::Tree), nor while holding a lock that a tree's answers wait for: the kernel may
 /// hold the directory for a look-up that waits for just that answer, and the mount would hang.
 #[derive(Clone, Debug)]
-pub struct Live(Arc<Mutex<Option<fuser::Notifier>>>);
+pub struct Live(Arc<Mutex<Option<Kernel>>>);
+
+#[derive(Clone, Debug)]
+struct Kernel {
+    notifier: fuser::Notifier,
+    device: Arc<OwnedFd>,
+}
 
 impl Live {
-    pub(crate) fn new(notifier: fuser::Notifier) -> Self {
-        Self(Arc::new(Mutex::new(Some(notifier))))
+    pub(crate) fn new(notifier: fuser::Notifier, device: OwnedFd) -> Self {
+        Self(Arc::new(Mutex::new(Some(Kernel { notifier, device: Arc::new(device) }))))
     }
 
     /// Forgets what `name` in directory `parent` means, or that there was no such name. Anything mounted below goes too.
@@ -39,18 +47,35 @@ impl Live {
         self.send(|kernel| kernel.inval_inode(INodeNo(node.0), 0, 0))
     }
 
+    /// Whether the kernel knows `node` at this moment: something leads to it, or somebody uses it or what is below it. Its attributes are forgotten.
+    pub fn holds(&self, node: NodeId) -> io::Result<bool> {
+        let Some(kernel) = self.kernel() else { return Ok(false) };
+        match notice::invalidate_attr(&kernel.device, node) {
+            Ok(()) => Ok(true),
+            Err(error) if is_unknown(&error) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Lets go of the device.
     pub(crate) fn close(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
-    /// A kernel that does not know the node, or the mount any more, has nothing to forget.
     fn send(&self, tell: impl FnOnce(&fuser::Notifier) -> io::Result<()>) -> io::Result<()> {
-        // Out of the lock before the call: it may wait in the kernel, and `close` must not wait with it.
-        let notifier = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        match notifier.map_or(Ok(()), |notifier| tell(&notifier)) {
-            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV | libc::ENOTCONN)) => Ok(()),
+        match self.kernel().map_or(Ok(()), |kernel| tell(&kernel.notifier)) {
+            Err(error) if is_unknown(&error) => Ok(()),
             told => told,
         }
     }
+
+    /// Taken out of the lock before it is told anything: that may wait in the kernel, and `close` must not wait with it.
+    fn kernel(&self) -> Option<Kernel> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// A kernel that does not know the node, or the mount any more, has nothing to forget.
+fn is_unknown(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV | libc::ENOTCONN))
 }

@@ -14,6 +14,7 @@ use crate::detached;
 use crate::ending::Ending;
 use crate::error::{MountError, Result};
 use crate::graft::{self, Graft, Grafts, Stem};
+use crate::leave::{self, Leaving, Side};
 use crate::live::Live;
 use crate::mountpoint::{self, Unmounted};
 use crate::scaffold::Scaffold;
@@ -54,6 +55,7 @@ pub struct Mounted {
     connection: Connection,
     counters: Arc<Counters>,
     xattrs: Arc<Xattrs>,
+    scaffold: Arc<Scaffold>,
     /// Where nothing can be attached, the first connection answers for all.
     grafts: Option<Grafts>,
 }
@@ -82,13 +84,15 @@ pub fn mount_grafting<T: Tree, U: Tree>(
     let counters = Arc::<Counters>::default();
     let (xattrs, scaffold) = (Arc::new(Xattrs::undecided()), Arc::<Scaffold>::default());
     let answers = Answers { tree: first, counters: Arc::clone(&counters), xattrs, scaffold: Arc::clone(&scaffold) };
+    let for_second = Arc::<Scaffold>::default();
     let begin_second = {
+        let second_scaffold = Arc::clone(&for_second);
         let (path, options) = (path.to_owned(), options.clone());
         move || {
             let (mount, device) = connect_detached(&path, &options)?;
             let xattrs = Arc::new(Xattrs::answering());
             let (tree, counters) = (Arc::clone(&second), Arc::clone(&counters));
-            let answers = Answers { tree, counters, xattrs, scaffold: Arc::default() };
+            let answers = Answers { tree, counters, xattrs, scaffold: Arc::clone(&second_scaffold) };
             let connection = Connection::serve(answers, device, options.threads.min(SECOND_THREADS), &path)?;
             raise_read_ahead(
                 graft::device_of(&mount).map_err(MountError::io("look at the second connection of", &path))?,
@@ -96,7 +100,7 @@ pub fn mount_grafting<T: Tree, U: Tree>(
             Ok((mount, connection))
         }
     };
-    let grafts = Grafts::new(scaffold, Box::new(begin_second));
+    let grafts = Grafts::new(scaffold, for_second, Box::new(begin_second));
     begin(answers, Some(grafts), path, options)
 }
 
@@ -104,12 +108,13 @@ fn begin<T: Tree>(answers: Answers<T>, grafts: Option<Grafts>, path: &Path, opti
     let path = mountpoint::prepare(path)?;
     let device = connect(&path, options)?;
     let (counters, xattrs) = (Arc::clone(&answers.counters), Arc::clone(&answers.xattrs));
+    let scaffold = Arc::clone(&answers.scaffold);
     let served = || {
         let ours = mountpoint::look(&path)?.mount.filter(mountpoint::is_ours);
         let ours = ours.ok_or_else(|| MountError::NotMounted(path.clone()))?;
         let connection = Connection::serve(answers, device, options.threads, &path)?;
         let (id, device) = (ours.id, ours.device);
-        let mounted = Mounted { path: path.clone(), id, device, connection, counters, xattrs, grafts };
+        let mounted = Mounted { path: path.clone(), id, device, connection, counters, xattrs, scaffold, grafts };
         raise_read_ahead(device);
         // A real question to the threads. Had they not started, the connection would be closed and this fail.
         mountpoint::ask(&path).map_err(MountError::io("read the root of", &path))?;
@@ -137,6 +142,30 @@ impl Mounted {
     /// A handle to invalidate what the kernel remembers.
     pub fn live(&self) -> Live {
         self.connection.live.clone()
+    }
+
+    /// Such a handle for one of the connections; none, where there is no second.
+    pub fn live_of(&self, side: Side) -> Option<Live> {
+        match side {
+            Side::First => Some(self.live()),
+            Side::Second => self.grafts.as_ref().and_then(Grafts::live),
+        }
+    }
+
+    /// Makes the kernel drop what nobody uses any more of a directory that the tree of `side` has ceased to show, and on which nothing is attached.
+    /// Whether it then still knows the directory, [`Live::holds`] says. Only this very thread finds the directory meanwhile.
+    ///
+    /// Asks the mount itself, so never call it from within a [`Tree`], nor while holding a lock that a tree's answers wait for.
+    pub fn shake_off(&self, side: Side, leaving: &Leaving) -> Result<()> {
+        let wrong = MountError::io("drop", self.path.join(&leaving.path));
+        match side {
+            Side::First => {
+                // The descriptor in `place` keeps the mount busy: not for long.
+                let Some(place) = mountpoint::find(self.id, self.device)? else { return Ok(()) };
+                leave::shake_off(&self.connection.live, &self.scaffold, &place.reference, leaving).map_err(wrong)
+            }
+            Side::Second => self.grafts.as_ref().map_or(Ok(()), |grafts| grafts.shake_off(leaving)).map_err(wrong),
+        }
     }
 
     /// The messages that came so far, on both connections.

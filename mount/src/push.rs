@@ -42,9 +42,13 @@ impl Pusher {
     pub(crate) fn start<T: Tree>(tree: Arc<T>, device: OwnedFd) -> io::Result<(Self, JoinHandle<()>)> {
         let (sender, reads) = sync_channel(QUEUE);
         let thread = std::thread::Builder::new().name("dbakfs-push".to_owned());
-        let thread = thread.spawn(move || match Storer::start(&device) {
-            Ok(storer) => run(&*tree, storer, &reads),
-            Err(error) => tracing::debug!(%error, "nothing is put into the page cache ahead of reads"),
+        let thread = thread.spawn(move || {
+            let storer = Storer::start(&device);
+            drop(device);
+            match storer {
+                Ok(storer) => run(&*tree, storer, &reads),
+                Err(error) => tracing::debug!(%error, "nothing is put into the page cache ahead of reads"),
+            }
         })?;
         Ok((Self(sender), thread))
     }

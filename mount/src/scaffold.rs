@@ -1,4 +1,4 @@
-//! Names that only the thread sees which is attaching something to them.
+//! Names that only one thread sees: the one that is attaching something to them, or making the kernel drop them.
 //!
 //! The kernel can attach a mount only to a directory that it has looked up, and an answer that the name is not there would make it drop the
 //! directory, and with it what was attached. So from the moment on when the grafting thread has found the directory, everybody else
@@ -41,6 +41,8 @@ struct Work {
     thread: u32,
     stubs: Vec<Stub>,
     is_found: bool,
+    /// Nothing is attached: the kernel may drop the directory whenever it likes.
+    is_alone: bool,
 }
 
 /// The scaffold while it is up; comes down with the value.
@@ -50,9 +52,18 @@ pub(crate) struct Up<'a>(&'a Scaffold);
 impl Scaffold {
     /// Puts `stubs` up for the calling thread alone.
     pub(crate) fn raise(&self, stubs: &[Stub]) -> Up<'_> {
+        self.put_up(stubs, false)
+    }
+
+    /// As [`Scaffold::raise`], but nothing will be attached or shown: others are told that the names are not there, all the while.
+    pub(crate) fn raise_alone(&self, stubs: &[Stub]) -> Up<'_> {
+        self.put_up(stubs, true)
+    }
+
+    fn put_up(&self, stubs: &[Stub], is_alone: bool) -> Up<'_> {
         // The kernel names the thread, not the process, in its requests.
         let thread = rustix::thread::gettid().as_raw_pid().unsigned_abs();
-        *self.lock() = Some(Work { thread, stubs: stubs.to_vec(), is_found: false });
+        *self.lock() = Some(Work { thread, stubs: stubs.to_vec(), is_found: false, is_alone });
         Up(self)
     }
 
@@ -65,7 +76,7 @@ impl Scaffold {
             work.is_found = true;
             return Some(Seen::Stub(stub.attr));
         }
-        Some(if work.is_found { Seen::NotYet } else { Seen::Absent })
+        Some(if work.is_found && !work.is_alone { Seen::NotYet } else { Seen::Absent })
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Work>> {
@@ -126,6 +137,17 @@ mod tests {
         assert!(matches!(scaffold.seen(me() + 1, NodeId::ROOT, b"name"), Some(Seen::NotYet)));
         assert!(scaffold.seen(me(), NodeId::ROOT, b"other").is_none());
         assert!(scaffold.seen(me(), NodeId(2), b"name").is_none());
+        drop(up);
+        assert!(scaffold.seen(me(), NodeId::ROOT, b"name").is_none());
+    }
+
+    #[test]
+    fn a_name_that_is_to_be_dropped_is_never_there_for_others() {
+        let scaffold = Scaffold::default();
+        let up = scaffold.raise_alone(&[stub()]);
+        assert!(matches!(scaffold.seen(me() + 1, NodeId::ROOT, b"name"), Some(Seen::Absent)));
+        assert!(matches!(scaffold.seen(me(), NodeId::ROOT, b"name"), Some(Seen::Stub(_))));
+        assert!(matches!(scaffold.seen(me() + 1, NodeId::ROOT, b"name"), Some(Seen::Absent)));
         drop(up);
         assert!(scaffold.seen(me(), NodeId::ROOT, b"name").is_none());
     }

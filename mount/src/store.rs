@@ -7,12 +7,13 @@
 //! Invariant: after [`Storer::start`] the thread holds one descriptor.
 
 use std::fs::OpenOptions;
-use std::io::{self, IoSlice};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
+use crate::notice;
 use crate::tree::NodeId;
 
 /// Bytes that go to the thread at once; what is stored is the sooner of use the fewer they are.
@@ -21,14 +22,8 @@ const BATCH_BYTES: usize = 256 << 10;
 /// Batches that wait.
 const QUEUE: usize = 2;
 
-/// `FUSE_NOTIFY_STORE` of linux/fuse.h; fuser's own call does not say when the kernel does not know the node.
-const STORE: i32 = 4;
-
 /// `FUSE_DEV_IOC_CLONE` of linux/fuse.h.
 const CLONE: libc::Ioctl = 0x8004_e500_u32 as libc::Ioctl;
-
-/// Bytes of `fuse_out_header` and `fuse_notify_store_out`.
-const HEAD_LEN: usize = 40;
 
 /// Some pieces of data that belong together: when the kernel does not take one, the others are let go.
 struct Batch {
@@ -51,14 +46,19 @@ impl Storer {
         let own = clone_of(device)?;
         let (batches, waiting) = sync_channel(QUEUE);
         let refused = Arc::new(AtomicU64::new(0));
-        let told = Arc::clone(&refused);
-        std::thread::Builder::new().name("dbakfs-store".to_owned()).spawn(move || {
-            // The thread that began this one holds the descriptor, too, until it is gone from its table.
-            match leave_table(own.as_raw_fd()) {
-                Ok(()) => run(&own, &waiting, &told),
-                Err(error) => tracing::debug!(%error, "nothing is put into the page cache ahead of reads"),
+        let (told, number) = (Arc::clone(&refused), own.as_raw_fd());
+        let (left, has_left) = sync_channel(1);
+        std::thread::Builder::new().name("dbakfs-store".to_owned()).spawn(move || match leave_table(number) {
+            Ok(own) => {
+                let _ = left.send(Ok(()));
+                run(&own, &waiting, &told);
             }
+            Err(error) => _ = left.send(Err(error)),
         })?;
+        // In the table of the others it is closed now.
+        let has_left = has_left.recv().unwrap_or_else(|_| Err(io::Error::other("the thread died")));
+        drop(own);
+        has_left?;
         Ok(Self { batches, gathered: Batch::of(0), refused })
     }
 
@@ -98,28 +98,12 @@ fn run(device: &OwnedFd, batches: &Receiver<Batch>, refused: &AtomicU64) {
         for (node, offset, len) in pieces {
             let (data, after) = rest.split_at(len);
             rest = after;
-            if refused.load(Ordering::Relaxed) == job || store(device, node, offset, data).is_err() {
+            if refused.load(Ordering::Relaxed) == job || notice::store(device, node, offset, data).is_err() {
                 refused.store(job, Ordering::Relaxed);
                 break;
             }
         }
     }
-}
-
-/// Stores `data` at `offset` of `node`. Fails where the kernel does not know the node, or is gone.
-fn store(device: &OwnedFd, node: NodeId, offset: u64, data: &[u8]) -> io::Result<()> {
-    let too_long = |_| io::Error::from(io::ErrorKind::InvalidInput);
-    let size = u32::try_from(data.len()).map_err(too_long)?;
-    let len = u32::try_from(HEAD_LEN + data.len()).map_err(too_long)?;
-    let mut head = [0; HEAD_LEN];
-    head[0..4].copy_from_slice(&len.to_ne_bytes());
-    head[4..8].copy_from_slice(&STORE.to_ne_bytes());
-    // 8..16: the number of the message that this answers: none.
-    head[16..24].copy_from_slice(&node.0.to_ne_bytes());
-    head[24..32].copy_from_slice(&offset.to_ne_bytes());
-    head[32..36].copy_from_slice(&size.to_ne_bytes());
-    rustix::io::writev(device, &[IoSlice::new(&head), IoSlice::new(data)])?;
-    Ok(())
 }
 
 /// A further descriptor for the connection of `device`, with a queue of its own.
@@ -134,10 +118,10 @@ fn clone_of(device: &OwnedFd) -> io::Result<OwnedFd> {
     Ok(own)
 }
 
-/// Gives the calling thread a table of descriptors of its own, with none in it but `kept`.
+/// Gives the calling thread a table of descriptors of its own, with none in it but a copy of `kept`, which it returns.
 #[allow(unsafe_code, reason = "the standard library takes all threads to share one table")]
-fn leave_table(kept: i32) -> io::Result<()> {
-    let kept = u32::try_from(kept).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+fn leave_table(number: i32) -> io::Result<OwnedFd> {
+    let kept = u32::try_from(number).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
     // SAFETY: only this thread is concerned, and it uses no other descriptor from here on: not even a standard one.
     if unsafe { libc::unshare(libc::CLONE_FILES) } == -1 {
         return Err(io::Error::last_os_error());
@@ -149,5 +133,6 @@ fn leave_table(kept: i32) -> io::Result<()> {
             return Err(io::Error::last_os_error());
         }
     }
-    Ok(())
+    // SAFETY: in the table of this thread nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }

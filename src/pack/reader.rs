@@ -187,6 +187,14 @@ impl BlockReader {
         Ok(open)
     }
 
+    /// Closes the files of all packs. What was opened of their blocks stays: a pack never changes.
+    pub fn close_packs(&self) {
+        let mut packs = self.packs.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = std::mem::replace(&mut *packs, LruCache::new(OPEN_PACKS));
+        drop(packs);
+        drop(open);
+    }
+
     /// The opened block.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ pub mod forgetting;
 pub mod lease;
 pub mod marks;
 pub mod notes;
+mod open_catalogs;
 mod points;
 mod reader;
 pub mod readers;

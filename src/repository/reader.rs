@@ -3,23 +3,20 @@
 //! Owns the lease and the caches. Refuses to write anything but its lease. Invariant: the lease is taken before the first catalog is listed,
 //! so that whatever a listing names stays readable while the reader lives.
 
-use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lru::LruCache;
-
+use super::marks::Marks;
+use super::open_catalogs::OpenCatalogs;
 use super::points::Points;
 use super::{Lease, RepositoryError, Store};
 use crate::cache::ByteCache;
-use crate::catalog::{Catalog, CatalogCache, CatalogError, Entry};
+use crate::catalog::{Catalog, CatalogError, Entry};
 use crate::format::record::{Content, Flags, Place};
 use crate::format::table::Extent;
 use crate::format::{FormatError, Kind, Number, Point, PointKind};
 use crate::overlay::PointTree;
 use crate::pack::{BlockReader, PackError};
-
-/// Catalogs that are held open at the same time, at most.
-const OPEN_CATALOGS: NonZeroUsize = NonZeroUsize::new(64).expect("64 is not zero");
 
 /// How much memory the caches of a reader may take, in bytes.
 #[derive(Clone, Copy, Debug)]
@@ -56,10 +53,8 @@ pub enum ReadError {
 pub struct Reader {
     store: Store,
     lease: Mutex<Lease>,
-    catalog_cache: Arc<CatalogCache>,
-    open: Mutex<LruCache<Number, Arc<Catalog>>>,
+    catalogs: OpenCatalogs,
     blocks: BlockReader,
-    before_wait: fn(),
 }
 
 impl Reader {
@@ -79,8 +74,8 @@ impl Reader {
         let lease = Lease::take(&store)?;
         let blocks = BlockReader::new(store.storage().clone(), ByteCache::with_notice(cache.blocks, before_wait));
         let catalog_cache = Arc::new(ByteCache::with_notice(cache.catalogs, before_wait));
-        let open = Mutex::new(LruCache::new(OPEN_CATALOGS));
-        Ok(Self { store, lease: Mutex::new(lease), catalog_cache, open, blocks, before_wait })
+        let catalogs = OpenCatalogs::new(store.storage().clone(), catalog_cache, before_wait);
+        Ok(Self { store, lease: Mutex::new(lease), catalogs, blocks })
     }
 
     /// The store.
@@ -92,7 +87,7 @@ impl Reader {
     /// Why the reader has no lease, where the store cannot be written.
     #[must_use]
     pub fn missing_lease(&self) -> Option<String> {
-        self.lease.lock().unwrap_or_else(PoisonError::into_inner).missing().map(ToString::to_string)
+        self.lease().missing().map(ToString::to_string)
     }
 
     /// The points that there are now.
@@ -122,24 +117,54 @@ impl Reader {
     /// # Errors
     /// Where it is missing or damaged.
     pub fn catalog(&self, number: Number) -> Result<Arc<Catalog>, CatalogError> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(catalog) = open.get(&number) {
-            return Ok(Arc::clone(catalog));
-        }
-        drop(open);
-        (self.before_wait)();
-        let (storage, cache) = (self.store.storage(), || Arc::clone(&self.catalog_cache));
-        let opened = match Catalog::open(storage, number, cache()) {
-            // Pruned since it was listed.
-            Err(CatalogError::Storage(error)) if error.is_not_found() => {
-                Catalog::open_removed(storage, number, cache()).map_err(|_| error.into())
-            }
-            answer => answer,
-        };
-        let catalog = Arc::new(opened?);
-        open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        // Another may have opened it meanwhile; all must share one, for their blocks are cached by it.
-        Ok(Arc::clone(open.get_or_insert(number, || catalog)))
+        self.catalogs.get(number)
+    }
+
+    /// The generation that the lease states.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.lease().generation()
+    }
+
+    /// The generation that the store has now. List points after this, not before.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub fn store_generation(&self) -> Result<u64, RepositoryError> {
+        Ok(Marks::read(self.store.storage())?.generation)
+    }
+
+    /// From here on, of those catalogs that prune has taken away only `served` are found; until this is called all of them are. One that is open
+    /// is found until [`Reader::reopen`].
+    pub fn serve(&self, served: BTreeSet<Number>) {
+        self.catalogs.serve(served);
+    }
+
+    /// Closes all catalogs and packs: from here on what prune has put in their places is read.
+    pub fn reopen(&self) {
+        self.catalogs.reopen();
+        self.blocks.close_packs();
+    }
+
+    /// Whether nobody holds a catalog any more that was opened before the last [`Reader::reopen`].
+    #[must_use]
+    pub fn has_let_go(&self) -> bool {
+        self.catalogs.has_let_go()
+    }
+
+    /// States that what was unreachable at `generation` is not needed any more: only after the points were listed at that generation and the catalogs
+    /// [reopened](Reader::reopen), and when the reader [has let go](Reader::has_let_go) of those before.
+    ///
+    /// # Errors
+    /// Where the lease cannot be written; more is kept then than need be.
+    pub fn advance(&self, generation: u64) -> Result<(), RepositoryError> {
+        // Whoever held an old catalog may have opened an old pack.
+        self.blocks.close_packs();
+        Ok(self.lease().advance(generation)?)
+    }
+
+    fn lease(&self) -> MutexGuard<'_, Lease> {
+        self.lease.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The tree of a point.

@@ -112,6 +112,8 @@ struct Looked {
     state: PackState,
     damages: Vec<Damage>,
     chunks: u64,
+    /// It went after it was listed: a prune may remove what no catalog refers to. Where one does, that is found there.
+    is_gone: bool,
 }
 
 /// Looks at every pack that is listed.
@@ -167,7 +169,10 @@ pub(super) fn check_late(
 
 impl PackStates {
     fn enter(&mut self, looked: Looked, report: &mut Report, notify: &mut dyn FnMut(Event<'_>)) {
-        let Looked { pack, state, damages, chunks } = looked;
+        let Looked { pack, state, damages, chunks, is_gone } = looked;
+        if is_gone {
+            return;
+        }
         report.packs += 1;
         report.pack_bytes += state.file_len;
         report.blocks += state.raw_lens.len() as u64;
@@ -179,10 +184,20 @@ impl PackStates {
 
 fn look(reader: &Reader, depth: Depth, listed: PackRef, meter: &Meter<'_>) -> Looked {
     let PackRef { id: pack, file_len } = listed;
-    let mut looked =
-        Looked { pack, state: PackState { file_len, ..PackState::default() }, damages: Vec::new(), chunks: 0 };
+    let mut looked = Looked {
+        pack,
+        state: PackState { file_len, ..PackState::default() },
+        damages: Vec::new(),
+        chunks: 0,
+        is_gone: false,
+    };
     let open = match Pack::open(reader.store().storage(), listed) {
         Ok(open) => open,
+        Err(PackError::Storage(error)) if error.is_not_found() => {
+            looked.is_gone = true;
+            meter.add(file_len);
+            return looked;
+        }
         Err(error) => {
             looked.state.is_lost = true;
             looked.damages.push(Damage { object: Object::Pack(pack), error: error.into(), harm: Harm::Data });

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use super::*;
 use crate::catalog::Catalog;
 use crate::format::Kind;
+use crate::format::catalog::PackRef;
+use crate::format::pack::PackId;
 use crate::overlay::PointTree;
 use crate::overlay::model::{Item, ModelStore, What, tree};
 
@@ -363,4 +365,22 @@ fn orphan_packs_are_counted_and_forgotten_points_looked_at() {
     assert!(report.points[&Number(1)].is_forgotten && !report.points[&Number(2)].is_forgotten);
     assert_eq!(report.orphan_packs, 1);
     assert!(report.orphan_bytes > 20_000);
+}
+
+#[test]
+fn a_pack_that_goes_after_it_was_listed_is_damage_only_where_a_catalog_refers_to_it() {
+    let fixture = fixture();
+    let reader = fixture.store.reader();
+    let mut listed = crate::pack::list(reader.store().storage()).unwrap();
+    let referred_to = listed[0];
+    fs::remove_file(fixture.store.path().join(layout::pack(&referred_to.id))).unwrap();
+    let pruned = PackRef { id: PackId([9; 32]), file_len: 100 };
+    listed.push(pruned);
+    let (mut report, meter) = (Report::default(), packs::Meter::new(0, &|_| {}));
+    let mut states = packs::check(&reader, Depth::Structure, &listed, &meter, &mut report, &mut |_| {}).unwrap();
+    assert!(report.is_whole());
+    assert_eq!(report.packs, listed.len() as u64 - 2);
+    assert!(!states.knows(&pruned.id) && states.orphans().count() == listed.len() - 2);
+    let missing = states.refer(referred_to).expect("it is missing").error;
+    assert!(matches!(missing, DamageError::NoPack { pack } if pack == referred_to.id));
 }

@@ -5,6 +5,7 @@
 
 mod ahead;
 mod attr;
+mod departed;
 mod node;
 mod points;
 mod refresh;

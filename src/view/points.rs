@@ -16,6 +16,8 @@ pub(super) struct Shelf {
     points: BTreeMap<Number, Point>,
     /// Those of the points that another mount shows.
     grafted: BTreeSet<Number>,
+    /// Those that are listed nowhere and read only by who is inside already.
+    leaving: BTreeSet<Number>,
     changed: Timestamp,
 }
 
@@ -50,8 +52,13 @@ impl Source {
 }
 
 impl Shelf {
-    /// Shelves `points`, each as `stand` says. Sources keep the places that they have in `before`: a place is part of a node's number.
-    pub(super) fn new(points: &Points, before: &Self, stand: impl Fn(&Point) -> Stand) -> Self {
+    /// Shelves `points`, each as `stand` says; those that are forgotten, or that have `departed` from the store, so that only who is inside reads on. Sources keep the places that they have in `before`: a place is part of a node's number.
+    pub(super) fn new(
+        points: &Points,
+        departed: impl IntoIterator<Item = Point>,
+        before: &Self,
+        stand: impl Fn(&Point) -> Stand,
+    ) -> Self {
         let mut shelf = Self { by_name: before.by_name.clone(), ..Self::default() };
         shelf.sources =
             before.sources.iter().map(|old| Source { name: old.name.clone(), ..Source::default() }).collect();
@@ -85,6 +92,13 @@ impl Shelf {
                 source.tags.extend(notes.tags.iter().map(|tag| (tag.to_string(), point.number)));
             }
             shelf.points.insert(point.number, point.clone());
+        }
+        for point in points.forgotten.iter().cloned().chain(departed) {
+            if before.is_grafted(point.number) {
+                shelf.grafted.insert(point.number);
+            }
+            shelf.leaving.insert(point.number);
+            shelf.points.insert(point.number, point);
         }
         shelf.date(before);
         shelf
@@ -169,13 +183,102 @@ impl Shelf {
         self.grafted.contains(&number)
     }
 
-    /// All points, by number.
+    /// All points that are not leaving, by number.
     pub(super) fn points(&self) -> impl Iterator<Item = &Point> {
+        self.points.values().filter(|point| !self.leaving.contains(&point.number))
+    }
+
+    /// All points, those that are leaving included, by number.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Point> {
         self.points.values()
     }
 
-    /// The numbers of all points.
+    /// The names of points that this shelf lists and `after` does not, with the places of their sources. What is grafted is left out.
+    pub(super) fn names_gone(&self, after: &Self) -> Vec<(u32, String)> {
+        let is_gone = |place: u32, name: &String| {
+            after.sources.get(place as usize).is_none_or(|source| !source.times.contains_key(name))
+        };
+        let names = self.sources().flat_map(|(place, source)| source.times.iter().map(move |named| (place, named)));
+        names
+            .filter(|(place, (name, number))| !self.is_grafted(**number) && is_gone(*place, name))
+            .map(|(place, (name, _))| (place, name.clone()))
+            .collect()
+    }
+
+    /// The numbers of all points, those that are leaving included.
     pub(super) fn numbers(&self) -> impl Iterator<Item = Number> {
         self.points.keys().copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::overlay::model::{Item, ModelStore};
+
+    /// Three points of one source, those in `forgotten` noted as such.
+    fn listed(forgotten: &[u32]) -> (ModelStore, Points) {
+        let mut made = ModelStore::new();
+        for _ in 0..3 {
+            made.full(&Item::dir([("a", Item::file("one"))]));
+        }
+        for number in forgotten {
+            let note = "[forgotten]\nsecs = 1\nnanos = 0\n";
+            std::fs::write(made.path().join(format!("points/{number:08}.toml")), note).unwrap();
+        }
+        let points = made.reader().points().unwrap();
+        (made, points)
+    }
+
+    fn here(points: &Points, departed: Vec<Point>, before: &Shelf) -> Shelf {
+        Shelf::new(points, departed, before, |_| Stand::Here)
+    }
+
+    fn numbers<'a>(points: impl Iterator<Item = &'a Point>) -> Vec<u32> {
+        points.map(|point| point.number.0).collect()
+    }
+
+    #[test]
+    fn a_forgotten_point_has_no_name_and_is_still_found_by_number() {
+        let (_, points) = listed(&[]);
+        let before = here(&points, Vec::new(), &Shelf::default());
+        let (_, points) = listed(&[2]);
+        let after = here(&points, Vec::new(), &before);
+        assert_eq!((numbers(after.points()), numbers(after.all())), (vec![1, 3], vec![1, 2, 3]));
+        assert_eq!(after.source(0).unwrap().times.len(), 2);
+        let time = when::format_point_time(after.point(Number(2)).unwrap().time);
+        assert_eq!(before.names_gone(&after), [(0, time)]);
+        assert!(after.names_gone(&before).is_empty());
+        assert_eq!(after.changed_since(&before), [Node::Source(0), Node::Tags(0)]);
+    }
+
+    #[test]
+    fn a_departed_point_stays_until_it_is_dropped_and_is_never_the_latest() {
+        let (_, all) = listed(&[]);
+        let before = here(&all, Vec::new(), &Shelf::default());
+        let (made, _) = listed(&[]);
+        std::fs::remove_file(made.path().join("catalogs/00000003.catalog")).unwrap();
+        let points = made.reader().points().unwrap();
+        let after = here(&points, vec![all.points[2].clone()], &before);
+        assert_eq!((numbers(after.points()), numbers(after.all())), (vec![1, 2], vec![1, 2, 3]));
+        assert_eq!(after.source(0).unwrap().latest, Some(Number(2)));
+        let dropped = here(&points, Vec::new(), &after);
+        assert!(dropped.point(Number(3)).is_none());
+        assert!(dropped.changed_since(&after).is_empty(), "nothing that is listed has changed");
+    }
+
+    #[test]
+    fn what_was_attached_stays_apart_while_it_leaves_and_its_name_is_not_dropped_again() {
+        let (_, points) = listed(&[]);
+        let before = Shelf::new(&points, [], &Shelf::default(), |point| match point.number {
+            Number(2) => Stand::Grafted,
+            _ => Stand::Here,
+        });
+        let (_, points) = listed(&[2]);
+        let after = here(&points, Vec::new(), &before);
+        assert!(after.is_grafted(Number(2)));
+        assert!(before.names_gone(&after).is_empty());
+        let (_, points) = listed(&[]);
+        assert!(!here(&points, Vec::new(), &after).is_grafted(Number(2)));
     }
 }

@@ -12,8 +12,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use dbakfs_mount::tree::NodeId;
-use dbakfs_mount::{Graft, Mounted, Stub};
+use dbakfs_mount::{Graft, Mounted, Side, Stub};
 
+use super::departed::Departed;
 use super::node::Node;
 use super::points::{Shelf, Stand};
 use super::{View, attr};
@@ -42,9 +43,10 @@ impl Views {
         let [first, second] = [(); 2].map(|()| Arc::new(View::new(Arc::clone(&reader))));
         let views = Self { reader, first, second, said: Mutex::default() };
         let points = views.list(&Points::default())?;
+        views.reader.serve(numbers(&points).collect());
         for view in [&views.first, &views.second] {
             // Nothing is mounted yet.
-            let _ = view.show(Shelf::new(&points, &view.shelf(), |_| Stand::Here));
+            let _ = view.show(Shelf::new(&points, [], &view.shelf(), |_| Stand::Here));
         }
         Ok(views)
     }
@@ -59,6 +61,14 @@ impl Views {
     #[must_use]
     pub fn second(&self) -> Arc<View> {
         Arc::clone(&self.second)
+    }
+
+    /// The tree of one connection.
+    pub(super) fn on(&self, side: Side) -> &View {
+        match side {
+            Side::First => &self.first,
+            Side::Second => &self.second,
+        }
     }
 
     /// Whether any point holds extended attributes or ACLs.
@@ -92,6 +102,8 @@ pub(super) struct Shown<'a> {
     views: &'a Views,
     mounted: &'a Mounted,
     points: Points,
+    /// Those that are on the list no more.
+    departed: Departed,
     grafts: BTreeMap<Number, Graft>,
     /// Points that wait to be attached, and what was last said of each.
     waiting: BTreeMap<Number, Option<String>>,
@@ -100,8 +112,8 @@ pub(super) struct Shown<'a> {
 
 impl<'a> Shown<'a> {
     pub(super) fn new(views: &'a Views, mounted: &'a Mounted) -> Self {
-        let (points, grafts, waiting) = Default::default();
-        Self { views, mounted, points, grafts, waiting, tried: None }
+        let (points, departed, grafts, waiting) = Default::default();
+        Self { views, mounted, points, departed, grafts, waiting, tried: None }
     }
 
     /// What is shown.
@@ -112,8 +124,10 @@ impl<'a> Shown<'a> {
     /// Shows what a new listing found.
     pub(super) fn arrange(&mut self, points: Points) {
         self.points = points;
-        // Of the second tree only points are seen, which never change.
-        let _ = self.views.second.show(Shelf::new(&self.points, &self.views.second.shelf(), |_| Stand::Here));
+        let before = [Side::First, Side::Second].map(|side| (side, self.views.on(side).shelf()));
+        self.departed.note(&self.views.second.shelf(), &self.points);
+        self.serve();
+        self.show_second();
         let all = self.views.second.shelf();
         let holding = || all.points().filter(|point| point.has_xattrs).map(|point| point.number);
         // Asked only where there is need: the answer binds the connection.
@@ -130,7 +144,38 @@ impl<'a> Shown<'a> {
         for graft in gone {
             self.remove(&graft);
         }
+        for (side, before) in before {
+            self.drop_names(side, &before);
+        }
         self.attach();
+    }
+
+    /// The departed points.
+    pub(super) const fn departed(&self) -> &Departed {
+        &self.departed
+    }
+
+    /// Drops those departed points that nobody is inside any more; answers whether there were any.
+    pub(super) fn let_go(&mut self) -> bool {
+        if self.departed.is_empty() || !self.departed.let_go(self.views, self.mounted) {
+            return false;
+        }
+        self.show_second();
+        self.show();
+        self.serve();
+        self.views.first.forget_gone();
+        self.views.second.forget_gone();
+        true
+    }
+
+    /// The kernel is told of the names that are shown no more.
+    fn drop_names(&self, side: Side, before: &Shelf) {
+        let Some(kernel) = self.mounted.live_of(side) else { return };
+        for (place, name) in before.names_gone(&self.views.on(side).shelf()) {
+            if let Err(error) = kernel.invalidate_entry(Node::Source(place).id(), name.as_bytes()) {
+                tracing::warn!("the name {name} may be seen for longer: {error}");
+            }
+        }
     }
 
     /// Puts right what others have done to the grafts, and tries again what failed.
@@ -206,6 +251,18 @@ impl<'a> Shown<'a> {
         Some((point, graft))
     }
 
+    /// What nobody can be inside of is not read any more where prune has taken it away.
+    fn serve(&self) {
+        let departed = self.departed.points().map(|point| point.number);
+        self.views.reader.serve(numbers(&self.points).chain(departed).collect());
+    }
+
+    fn show_second(&self) {
+        // Of the second tree only points are seen, which never change.
+        let second = &self.views.second;
+        let _ = second.show(Shelf::new(&self.points, self.departed.points(), &second.shelf(), |_| Stand::Here));
+    }
+
     fn show(&self) {
         self.announce(self.views.first.show(self.shelf(None)));
     }
@@ -222,7 +279,7 @@ impl<'a> Shown<'a> {
 
     /// What the first tree shows, once `attached` is attached as well.
     fn shelf(&self, attached: Option<Number>) -> Shelf {
-        Shelf::new(&self.points, &self.views.first.shelf(), |point| match point.number {
+        Shelf::new(&self.points, self.departed.points(), &self.views.first.shelf(), |point| match point.number {
             number if self.grafts.contains_key(&number) || attached == Some(number) => Stand::Grafted,
             number if self.waiting.contains_key(&number) => Stand::Hidden,
             _ => Stand::Here,
@@ -236,12 +293,17 @@ impl<'a> Shown<'a> {
     }
 }
 
+/// All backups that a listing found.
+fn numbers(points: &Points) -> impl Iterator<Item = Number> {
+    points.points.iter().chain(&points.forgotten).map(|point| point.number)
+}
+
 /// Where a point stands in the mount.
-fn when_path(point: &Point) -> PathBuf {
+pub(super) fn when_path(point: &Point) -> PathBuf {
     Path::new(&point.source.name).join(when::format_point_time(point.time))
 }
 
 /// An error and its causes, in one line.
-fn told(error: &dyn Error) -> String {
+pub(super) fn told(error: &dyn Error) -> String {
     error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {}", told(cause)))
 }

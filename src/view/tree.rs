@@ -57,11 +57,29 @@ impl View {
         &self.reader
     }
 
+    /// The root of a point, if anybody was ever told of it.
+    pub(super) fn known_root(&self, number: Number) -> Option<Attr> {
+        self.roots.lock().unwrap_or_else(PoisonError::into_inner).get(&number).copied()
+    }
+
+    /// Forgets what was found in points that are on the shelf no more.
+    pub(super) fn forget_gone(&self) {
+        let shelf = self.shelf();
+        let is_gone = |number: &Number| shelf.point(*number).is_none();
+        self.roots.lock().unwrap_or_else(PoisonError::into_inner).retain(|number, _| !is_gone(number));
+        let mut moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone: Vec<Birth> =
+            moved.iter().filter(|(_, (number, _))| is_gone(number)).map(|(birth, _)| *birth).collect();
+        for birth in gone {
+            moved.pop(&birth);
+        }
+    }
+
     pub(super) fn shelf(&self) -> Arc<Shelf> {
         Arc::clone(&self.shelf.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The tree of a point that is shown here.
+    /// The tree of a point that is shown here, or that is leaving.
     fn point(&self, number: Number) -> Result<PointTree> {
         let shelf = self.shelf();
         if shelf.is_grafted(number) {
@@ -134,8 +152,7 @@ impl View {
         if self.shelf().is_grafted(number) {
             return self.stub_attr(number);
         }
-        let known = self.roots.lock().unwrap_or_else(PoisonError::into_inner).get(&number).copied();
-        if let Some(root) = known {
+        if let Some(root) = self.known_root(number) {
             return Ok(root);
         }
         let root = self.point(number)?.root().map_err(|error| log(&error))?;

@@ -11,6 +11,7 @@ mod attributes;
 mod content;
 mod counts;
 mod end;
+mod gone;
 mod inodes;
 mod large;
 mod live;

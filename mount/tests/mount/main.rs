@@ -6,6 +6,7 @@ mod content;
 mod damage;
 mod graft;
 mod kernel_cache;
+mod leave;
 mod lifecycle;
 mod memory;
 mod pace;
