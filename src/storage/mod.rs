@@ -12,6 +12,7 @@
 //! so that a second kind of storage can take its place behind a trait.
 
 mod beneath;
+mod disk;
 mod durable;
 mod error;
 mod file;
@@ -19,6 +20,8 @@ mod file_system;
 mod listing;
 mod lock;
 mod new_file;
+#[cfg(test)]
+pub(crate) mod recorder;
 mod root;
 mod writeback;
 

@@ -5,24 +5,24 @@
 
 use std::{
     collections::HashSet,
-    fs::{DirBuilder, File},
+    fs::File,
     io::{self, Read},
-    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
 use rustix::{
     fd::OwnedFd,
-    fs::{Access, AtFlags, FileType, Mode, OFlags, accessat, fstat, fstatfs, mkdirat, open, openat, statat, unlinkat},
+    fs::{Access, AtFlags, FileType, Mode, OFlags, accessat, fstat, fstatfs, open, statat},
     io::Errno,
 };
 
 use crate::format::Timestamp;
 
 use super::{
-    beneath::{DIRECTORY, DIRECTORY_MODE, FILE_MODE, check_name, open_beneath, split},
-    durable::{self, Place, Replace},
+    beneath::{DIRECTORY, check_name, open_beneath, split},
+    disk::{self, Place},
+    durable::{self, Replace},
     error::{Act, StorageError},
     file::StoredFile,
     file_system::FlockReach,
@@ -63,12 +63,13 @@ impl Storage {
     pub fn create_root(path: &Path) -> Result<Self, StorageError> {
         let failed = |error: io::Error| StorageError::new(Act::Create, &path.display().to_string(), error);
         let path = std::path::absolute(path).map_err(failed)?;
-        let missing = path.ancestors().take_while(|path| !path.exists());
-        let changed: Vec<_> = missing.filter_map(Path::parent).collect();
-        DirBuilder::new().recursive(true).mode(DIRECTORY_MODE.as_raw_mode()).create(&path).map_err(failed)?;
-        for parent in changed {
+        let missing: Vec<&Path> = path.ancestors().take_while(|path| !path.exists()).collect();
+        for path in missing.iter().rev().chain([&&*path]) {
+            disk::make_path(path).map_err(failed)?;
+        }
+        for parent in missing.into_iter().filter_map(Path::parent) {
             // A directory that this user may only pass through cannot be one in which something was just made.
-            match File::open(parent).and_then(|directory| directory.sync_all()) {
+            match File::open(parent).and_then(disk::sync) {
                 Err(error) if error.kind() != io::ErrorKind::PermissionDenied => return Err(failed(error)),
                 _ => {}
             }
@@ -117,10 +118,9 @@ impl Storage {
     pub fn create(&self, directory: &str) -> Result<NewFile, StorageError> {
         let fd = self.ensure_directory(directory)?;
         let failed = |error: io::Error| StorageError::new(Act::Create, &join(directory, "a temporary file"), error);
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let temporary = format!("{TEMPORARY_PREFIX}{}", random_name().map_err(failed)?);
-        let file = openat(&fd, temporary.as_str(), flags, FILE_MODE).map_err(|error| failed(error.into()))?;
-        Ok(NewFile::new(self.clone(), file.into(), fd, directory, temporary))
+        let file = disk::create(Place { directory: &fd, name: &temporary }).map_err(failed)?;
+        Ok(NewFile::new(self.clone(), file, fd, directory, temporary))
     }
 
     /// Writes a small file, durably and in one step.
@@ -177,7 +177,7 @@ impl Storage {
     pub fn remove(&self, name: &str) -> Result<(), StorageError> {
         let (directory, last) = split(name);
         let fd = self.directory(directory, Act::Remove)?;
-        unlinkat(&fd, last, AtFlags::empty()).map_err(|error| StorageError::new(Act::Remove, name, error))
+        disk::unlink(Place { directory: &fd, name: last }).map_err(|error| StorageError::new(Act::Remove, name, error))
     }
 
     /// Makes all changes of names in `directory` durable: what must be gone before something else goes.
@@ -314,7 +314,7 @@ impl Storage {
         check_name(directory).map_err(|error| StorageError::new(Act::Create, directory, error))?;
         let parent = self.ensure_directory(above)?;
         let failed = |error: io::Error| StorageError::new(Act::Create, directory, error);
-        match mkdirat(&parent, last, DIRECTORY_MODE) {
+        match disk::make_directory(Place { directory: &parent, name: last }) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(error) => return Err(failed(error.into())),
         }
@@ -340,7 +340,7 @@ impl Storage {
             io::ErrorKind::AlreadyExists => StorageError::AlreadyExists { name: name.to_owned() },
             _ => StorageError::new(act, name, error),
         };
-        let fd = open_beneath(&self.inner.root, name, flags).map_err(failed)?;
+        let fd = disk::open(&self.inner.root, name, flags).map_err(failed)?;
         let stat = fstat(&fd).map_err(|error| failed(error.into()))?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(failed(io::Error::other("it is not a regular file")));
