@@ -32,7 +32,7 @@ impl Effort {
         let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
         let survivals = number("DBAKFS_POWER_SURVIVALS");
         let seed = number("DBAKFS_POWER_SEED").unwrap_or(1);
-        Self { survivals: survivals.unwrap_or(4), seed, every_index: survivals.is_some(), threads: 2 }
+        Self { survivals: survivals.unwrap_or(6), seed, every_index: survivals.is_some(), threads: 2 }
     }
 
     /// What survives: the plain answers first.

@@ -178,7 +178,8 @@ impl Run<'_> {
     /// Takes the catalogs of expired points out of every listing. Readers that have listed them find them under their other names.
     fn hide_expired(&mut self, plan: &Plan) -> Result<()> {
         let storage = self.store.storage();
-        for expired in &plan.expired {
+        // A differential has a higher number than its full, and goes first: what is still there after a power cut stands on something.
+        for expired in plan.expired.iter().rev() {
             self.check_lock()?;
             let to = layout::removed_catalog(expired.number);
             match storage.rename(&layout::catalog(expired.number), &to, crate::storage::Replace::Always) {
