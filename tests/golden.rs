@@ -82,8 +82,9 @@ fn pack_file() -> (Vec<u8>, PackRef) {
     let rows: Vec<_> = chunks().iter().map(|(id, chunk, _)| (*id, *chunk)).collect();
     let blocks = seal(&mut sealer, &pack::encode_blocks(&blocks), &mut out);
     let chunks = seal(&mut sealer, &pack::encode_chunks(&rows), &mut out);
-    out.extend(pack::Foot { blocks, chunks, family: 3 }.encode());
-    let id = PackId(*blake3::hash(&out).as_bytes());
+    let foot = pack::Foot { blocks, chunks, family: 3, head_check: pack::head_check(&out[..Head::LEN]) };
+    out.extend(foot.encode());
+    let id = foot.name();
     let file_len = out.len() as u64;
     (out, PackRef { id, file_len })
 }
@@ -390,7 +391,7 @@ fn raw() -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("head-of-pack", Head { id: [1; 16] }.encode(FileKind::Pack).to_vec()),
         ("head-of-catalog", Head { id: [2; 16] }.encode(FileKind::Catalog).to_vec()),
-        ("foot-of-pack", pack::Foot { blocks: frame(1), chunks: frame(2), family: 7 }.encode()),
+        ("foot-of-pack", pack::Foot { blocks: frame(1), chunks: frame(2), family: 7, head_check: 8 }.encode()),
         ("foot-of-catalog", catalog::Foot { sections: frame(1), point: frame(2), hash: [9; 32] }.encode()),
         ("blocks", pack::encode_blocks(&frames)),
         ("chunks", pack::encode_chunks(&chunk_rows)),

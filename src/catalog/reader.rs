@@ -112,6 +112,15 @@ struct Tail {
 
 impl Tail {
     fn read(file: &StoredFile, number: Number) -> Result<Self> {
+        let tail = Self::read_any(file, number)?;
+        if tail.point.number != number {
+            return Err(CatalogError::Mismatch { number, what: "it says another number" });
+        }
+        Ok(tail)
+    }
+
+    /// Whatever number it says; `number` is that of its name, for messages.
+    fn read_any(file: &StoredFile, number: Number) -> Result<Self> {
         let damaged = |part: &str| {
             let part = part.to_owned();
             move |source| CatalogError::Damaged { number, part, source }
@@ -139,9 +148,6 @@ impl Tail {
         seal::open(&foot.point, stored, &mut raw).map_err(damaged("point"))?;
         let point: Point = serde_json::from_slice(&raw)
             .map_err(|_| damaged("point")(FormatError::Impossible("description of a point")))?;
-        if point.number != number {
-            return Err(CatalogError::Mismatch { number, what: "it says another number" });
-        }
         if !point.is_possible() {
             return Err(damaged("point")(FormatError::Impossible("description of a point")));
         }
@@ -156,6 +162,14 @@ impl Catalog {
     /// Where the file is missing or damaged.
     pub fn read_point(storage: &Storage, number: Number) -> Result<Point> {
         Ok(Tail::read(&storage.open(&layout::catalog(number))?, number)?.point)
+    }
+
+    /// The number that the file says which has the name of the catalog of backup `number`.
+    ///
+    /// # Errors
+    /// Where the file is missing or damaged.
+    pub fn read_number(storage: &Storage, number: Number) -> Result<Number> {
+        Ok(Tail::read_any(&storage.open(&layout::catalog(number))?, number)?.point.number)
     }
 
     /// Opens the catalog of backup `number`. Its blocks are read when they are asked for.

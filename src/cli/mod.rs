@@ -17,6 +17,7 @@ mod points;
 mod progress;
 mod prune;
 mod rebuild_index;
+mod repair;
 mod restore;
 mod signals;
 mod store;
@@ -80,6 +81,7 @@ enum Command {
     Forget(forget::Args),
     Unforget(forget::UnforgetArgs),
     Prune(prune::Args),
+    Repair(repair::Args),
     RebuildIndex(rebuild_index::Args),
 }
 
@@ -116,6 +118,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Forget(args) => forget::run(global, &args),
         Command::Unforget(args) => forget::run_unforget(global, &args),
         Command::Prune(args) => prune::run(global, &args),
+        Command::Repair(args) => repair::run(global, &args),
         Command::RebuildIndex(args) => rebuild_index::run(global, &args),
     };
     match answer {

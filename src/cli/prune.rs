@@ -4,9 +4,10 @@ use std::cell::RefCell;
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 
+use dbakfs::compaction::MoveError;
 use dbakfs::format::Timestamp;
-use dbakfs::prune::{self, Event, Options, Plan, Progress, ReaderWait, Report};
-use dbakfs::repository::when;
+use dbakfs::prune::{self, Event, Options, Plan, Progress, Report};
+use dbakfs::repository::{ReaderWait, when};
 use indicatif::HumanBytes;
 use jiff::{Span, SpanRelativeTo};
 use serde_json::json;
@@ -215,8 +216,8 @@ impl From<prune::PruneError> for Failure {
         use prune::PruneError as Error;
         match error {
             Error::Repository(error) => error.into(),
-            Error::Catalog(error) => error.into(),
-            Error::Pack(error) => error.into(),
+            Error::Move(MoveError::Catalog(error)) => error.into(),
+            Error::Move(MoveError::Pack(error)) => error.into(),
             Error::ReadersElsewhere => {
                 Self::of(Exit::Failed, &error).hint("where only this machine uses the store, give --sole-host")
             }

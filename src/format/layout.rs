@@ -8,6 +8,8 @@ use super::pack::PackId;
 
 /// Version, features, chunking and secrets.
 pub const STORE_TOML: &str = "store.toml";
+/// The same text once more, should the first be lost.
+pub const STORE_COPY: &str = "store.toml.copy";
 /// The file that the one writer locks.
 pub const WRITER_LOCK: &str = "writer.lock";
 /// The highest number and the generation.
@@ -37,6 +39,8 @@ pub const PACK_SUFFIX: &str = ".pack";
 pub const CATALOG_SUFFIX: &str = ".catalog";
 /// How the catalog of a point that was pruned is called, until no reader can need it any more.
 pub const REMOVED_SUFFIX: &str = ".removed";
+/// What is added to the name of a file that was set aside because it is damaged.
+pub const DAMAGED_SUFFIX: &str = ".damaged";
 /// How the small files are called.
 pub const TOML_SUFFIX: &str = ".toml";
 /// How a lease is called.

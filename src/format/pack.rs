@@ -131,6 +131,13 @@ pub fn decode_chunks(raw: &[u8], blocks: &[Frame]) -> Result<Vec<(ChunkId, Chunk
     Ok(out)
 }
 
+/// What a foot says of the head of its file: the first four bytes of the head's blake3.
+#[must_use]
+pub fn head_check(head: &[u8]) -> u32 {
+    let [a, b, c, d, ..] = *blake3::hash(head).as_bytes();
+    u32::from_le_bytes([a, b, c, d])
+}
+
 /// The end of a pack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Foot {
@@ -140,11 +147,19 @@ pub struct Foot {
     pub chunks: Frame,
     /// The family that the pack belongs to: 0, or the number of the independent full that began it.
     pub family: u32,
+    /// [`head_check`] of the pack's head, whose id is random: so two packs of the same data have two names.
+    pub head_check: u32,
 }
 
 impl Foot {
-    /// Bytes of an encoded foot: two frames, family (4), zeros (4), checksum and magic.
+    /// Bytes of an encoded foot: two frames, family (4), check of the head (4), checksum and magic.
     pub const LEN: usize = 2 * Frame::LEN + 8 + file::FOOT_OVERHEAD;
+
+    /// The name of the pack that ends with this foot: the blake3 of the encoded foot, which names the tables by their checksums, which name the blocks.
+    #[must_use]
+    pub fn name(&self) -> PackId {
+        PackId(*blake3::hash(&self.encode()).as_bytes())
+    }
 
     /// The encoded foot.
     #[must_use]
@@ -153,7 +168,7 @@ impl Foot {
         self.blocks.encode(&mut out);
         self.chunks.encode(&mut out);
         out.extend_from_slice(&self.family.to_le_bytes());
-        out.extend_from_slice(&[0; 4]);
+        out.extend_from_slice(&self.head_check.to_le_bytes());
         file::close(FileKind::Pack, &mut out);
         out
     }
@@ -164,11 +179,8 @@ impl Foot {
     /// Where it is damaged, or points outside the file.
     pub fn decode(raw: &[u8], file_len: u64) -> Result<Self> {
         let mut bytes = file::opened(FileKind::Pack, raw)?;
-        let foot =
-            Self { blocks: Frame::decode(&mut bytes)?, chunks: Frame::decode(&mut bytes)?, family: bytes.u32()? };
-        if bytes.u32()? != 0 {
-            return Err(FormatError::Impossible("foot"));
-        }
+        let (blocks, chunks) = (Frame::decode(&mut bytes)?, Frame::decode(&mut bytes)?);
+        let foot = Self { blocks, chunks, family: bytes.u32()?, head_check: bytes.u32()? };
         bytes.end()?;
         let inside = |frame: &Frame| frame.offset >= Head::LEN as u64 && frame.end() <= file_len;
         if inside(&foot.blocks) && inside(&foot.chunks) {

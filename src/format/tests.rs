@@ -125,7 +125,7 @@ fn changed_tables_of_a_pack_are_refused_or_in_bounds() {
 
 #[test]
 fn every_changed_byte_of_a_foot_is_found() {
-    let foot = pack::Foot { blocks: frame(1), chunks: frame(2), family: 5 };
+    let foot = pack::Foot { blocks: frame(1), chunks: frame(2), family: 5, head_check: 6 };
     let raw = foot.encode();
     assert_eq!((raw.len(), pack::Foot::decode(&raw, FILE_LEN)), (pack::Foot::LEN, Ok(foot)));
     torment(&raw, |raw| pack::Foot::decode(raw, FILE_LEN), |_| panic!("a changed foot was taken"));

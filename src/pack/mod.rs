@@ -51,6 +51,14 @@ pub enum PackError {
         /// Bytes that it should have.
         expected: u64,
     },
+    /// The file is another pack than its name says.
+    #[error("pack {pack} holds the bytes of pack {found}")]
+    OtherPack {
+        /// Its name.
+        pack: PackId,
+        /// What it holds.
+        found: PackId,
+    },
     /// A reference points outside the pack.
     #[error("pack {pack} has no such place: block {block}, {len} bytes from {offset}")]
     NoSuchPlace {
@@ -93,6 +101,7 @@ impl PackError {
             Self::Damaged { .. }
             | Self::Overlap { .. }
             | Self::Length { .. }
+            | Self::OtherPack { .. }
             | Self::NoSuchPlace { .. }
             | Self::WrongChunk { .. } => true,
             Self::Compression(_) | Self::Thread(_) | Self::ThreadDied => false,

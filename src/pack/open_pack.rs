@@ -6,7 +6,7 @@ use super::Result;
 use crate::format::catalog::PackRef;
 use crate::format::file::{FileKind, Head};
 use crate::format::layout;
-use crate::format::pack::{ChunkId, Foot, PackId, encode_blocks, encode_chunks};
+use crate::format::pack::{ChunkId, Foot, encode_blocks, encode_chunks, head_check};
 use crate::format::seal::{Frame, Sealer};
 use crate::format::table::Chunk;
 use crate::storage::{NewFile, Replace, Storage};
@@ -23,8 +23,8 @@ pub(super) struct OpenPack {
 
 struct State {
     file: NewFile,
-    hasher: blake3::Hasher,
     family: u32,
+    head_check: u32,
     blocks: Vec<Option<Frame>>,
     chunks: Vec<Vec<(ChunkId, Chunk)>>,
     missing: usize,
@@ -34,9 +34,7 @@ struct State {
 
 impl State {
     fn append(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file.write_all(bytes)?;
-        self.hasher.update(bytes);
-        Ok(())
+        Ok(self.file.write_all(bytes)?)
     }
 }
 
@@ -44,17 +42,18 @@ impl OpenPack {
     pub(super) fn create(storage: &Storage, ordinal: u32, family: u32) -> Result<Self> {
         let mut id = [0; 16];
         crate::random::fill(&mut id);
+        let head = Head { id }.encode(FileKind::Pack);
         let mut state = State {
             file: storage.create(layout::PACKS)?,
-            hasher: blake3::Hasher::new(),
             family,
+            head_check: head_check(&head),
             blocks: Vec::new(),
             chunks: Vec::new(),
             missing: 0,
             is_closed: false,
             handed_to_disk: 0,
         };
-        state.append(&Head { id }.encode(FileKind::Pack))?;
+        state.append(&head)?;
         Ok(Self { ordinal, state: Mutex::new(state) })
     }
 
@@ -108,9 +107,9 @@ impl OpenPack {
         };
         let blocks = table(&mut state, &encode_blocks(&blocks))?;
         let chunk_table = table(&mut state, &encode_chunks(&chunks))?;
-        let foot = Foot { blocks, chunks: chunk_table, family: state.family };
+        let foot = Foot { blocks, chunks: chunk_table, family: state.family, head_check: state.head_check };
         state.append(&foot.encode())?;
-        let id = PackId(*state.hasher.finalize().as_bytes());
+        let id = foot.name();
         let file_len = state.file.len();
         state.file.finish(&layout::pack(&id), Replace::Never)?;
         Ok((PackRef { id, file_len }, chunks))

@@ -11,7 +11,7 @@ use crate::format::FormatError;
 use crate::format::catalog::PackRef;
 use crate::format::file::{FileKind, Head};
 use crate::format::layout;
-use crate::format::pack::{ChunkId, Foot, PackId, decode_blocks, decode_chunks};
+use crate::format::pack::{ChunkId, Foot, PackId, decode_blocks, decode_chunks, head_check};
 use crate::format::seal::{self, Frame};
 use crate::format::table::Chunk;
 use crate::storage::{Storage, StoredFile};
@@ -26,11 +26,26 @@ pub struct Pack {
 }
 
 impl Pack {
-    /// Opens a pack: its foot and its table of blocks are read and checked.
+    /// Opens a pack: its head, its foot and its table of blocks are read and checked, and that its name is its own.
     ///
     /// # Errors
-    /// Where it is missing, has another length than expected, or is damaged.
-    pub fn open(storage: &Storage, PackRef { id, file_len: expected }: PackRef) -> Result<Self> {
+    /// Where it is missing, has another length than expected, is another pack, or is damaged.
+    pub fn open(storage: &Storage, pack: PackRef) -> Result<Self> {
+        let open = Self::open_headless(storage, pack)?;
+        let mut head = [0; Head::LEN];
+        open.file.read_exact_at(&mut head, 0)?;
+        Head::decode(&head, FileKind::Pack).map_err(|source| open.damaged("head", source))?;
+        if head_check(&head) != open.foot.head_check {
+            return Err(open.damaged("head", FormatError::Checksum));
+        }
+        Ok(open)
+    }
+
+    /// Opens a pack whatever its head says, which holds nothing that its blocks need.
+    ///
+    /// # Errors
+    /// As [`Pack::open`].
+    pub fn open_headless(storage: &Storage, PackRef { id, file_len: expected }: PackRef) -> Result<Self> {
         let file = storage.open(&layout::pack(&id))?;
         let file_len = file.len();
         if file_len != expected {
@@ -39,19 +54,20 @@ impl Pack {
         if file_len < (Head::LEN + Foot::LEN) as u64 {
             return Err(PackError::Damaged { pack: id, part: "its length".to_owned(), source: FormatError::Short });
         }
-        let damaged = |part: &str| {
-            let part = part.to_owned();
-            move |source| PackError::Damaged { pack: id, part, source }
-        };
-        let mut head = [0; Head::LEN];
-        file.read_exact_at(&mut head, 0)?;
-        Head::decode(&head, FileKind::Pack).map_err(damaged("head"))?;
         let mut foot = [0; Foot::LEN];
         file.read_exact_at(&mut foot, file_len - Foot::LEN as u64)?;
-        let foot = Foot::decode(&foot, file_len).map_err(damaged("foot"))?;
+        let foot = Foot::decode(&foot, file_len).map_err(|source| PackError::Damaged {
+            pack: id,
+            part: "foot".to_owned(),
+            source,
+        })?;
+        let found = foot.name();
+        if found != id {
+            return Err(PackError::OtherPack { pack: id, found });
+        }
         let mut pack = Self { id, file, foot, blocks: Vec::new() };
         let raw = pack.open_frame(&foot.blocks, "table of blocks")?;
-        pack.blocks = decode_blocks(&raw, file_len).map_err(damaged("table of blocks"))?;
+        pack.blocks = decode_blocks(&raw, file_len).map_err(|source| pack.damaged("table of blocks", source))?;
         Ok(pack)
     }
 
@@ -67,6 +83,11 @@ impl Pack {
         self.foot.family
     }
 
+    /// Where the two tables stand.
+    pub(super) const fn tables(&self) -> [&Frame; 2] {
+        [&self.foot.blocks, &self.foot.chunks]
+    }
+
     /// The blocks: where each stands and how long it is.
     #[must_use]
     pub fn blocks(&self) -> &[Frame] {
@@ -80,11 +101,7 @@ impl Pack {
     pub fn chunks(&self) -> Result<Vec<(ChunkId, Chunk)>> {
         let part = "table of chunks";
         let raw = self.open_frame(&self.foot.chunks, part)?;
-        decode_chunks(&raw, &self.blocks).map_err(|source| PackError::Damaged {
-            pack: self.id,
-            part: part.to_owned(),
-            source,
-        })
+        decode_chunks(&raw, &self.blocks).map_err(|source| self.damaged(part, source))
     }
 
     /// The bytes of block `block`.
@@ -101,13 +118,33 @@ impl Pack {
         self.open_frame(frame, &format!("block {block}"))
     }
 
+    /// What can still be unpacked of block `block`, whose checksum is wrong. Only what a hash names in it is to be believed.
+    ///
+    /// # Errors
+    /// Where there is no such block, or nothing of it can be unpacked.
+    pub fn damaged_block(&self, block: u32) -> Result<Vec<u8>> {
+        let none = PackError::NoSuchPlace { pack: self.id, block, offset: 0, len: 0 };
+        let frame = self.blocks.get(block as usize).ok_or(none)?;
+        let mut stored = vec![0; frame.stored_len as usize];
+        self.file.read_exact_at(&mut stored, frame.offset)?;
+        // With the checksum of what is there: whoever asks knows that it is not what was written.
+        let as_found = Frame { checksum: seal::checksum(&stored), ..*frame };
+        let mut raw = Vec::new();
+        seal::open(&as_found, &stored, &mut raw).map_err(|source| self.damaged(&format!("block {block}"), source))?;
+        Ok(raw)
+    }
+
+    fn damaged(&self, part: &str, source: FormatError) -> PackError {
+        PackError::Damaged { pack: self.id, part: part.to_owned(), source }
+    }
+
     /// The file.
     pub(super) const fn file(&self) -> &StoredFile {
         &self.file
     }
 
     fn open_frame(&self, frame: &Frame, part: &str) -> Result<Vec<u8>> {
-        let damaged = |source| PackError::Damaged { pack: self.id, part: part.to_owned(), source };
+        let damaged = |source| self.damaged(part, source);
         frame.check().map_err(damaged)?;
         let mut stored = vec![0; frame.stored_len as usize];
         self.file.read_exact_at(&mut stored, frame.offset)?;

@@ -4,25 +4,18 @@
 //! the index: what is needed is computed anew, from the catalogs, under the writer lock, each time. Invariant: whatever a living or a
 //! forgotten but not expired point needs is there after every step, and so is whatever a live reader may have seen.
 //!
-//! The steps: [`Usage`] scans the catalogs that stay, [`Plan`] says what could go and why, [`prune`] does it. A pack is rewritten by copying the chunks that
+//! The steps: [`Scan`](crate::compaction::Scan) looks at the catalogs that stay, [`Plan`] says what could go and why, [`prune`] does it. A pack is rewritten by copying the chunks that
 //! are needed into new packs and putting, one by one, a revision in the place of each catalog that refers to it: the same records under the same
 //! numbers, at other places. Old files go last, and only when no live reader can reach them; see `docs/concurrency.md`.
 
-mod moves;
 mod plan;
-mod readers;
-mod revise;
 mod run;
-mod usage;
 
 pub use plan::{Expired, Plan, Repack};
-pub use readers::ReaderWait;
 pub use run::{Event, Left, Options, Progress, Report, prune};
-pub use usage::Usage;
 
-use crate::catalog::CatalogError;
+use crate::compaction::MoveError;
 use crate::format::pack::PackId;
-use crate::pack::PackError;
 use crate::repository::RepositoryError;
 use crate::storage::StorageError;
 
@@ -32,12 +25,9 @@ pub enum PruneError {
     /// A file of the store could not be read, written or removed.
     #[error(transparent)]
     Storage(#[from] StorageError),
-    /// A catalog could not be read or written.
+    /// A catalog or a pack could not be read or written.
     #[error(transparent)]
-    Catalog(#[from] CatalogError),
-    /// A pack could not be read or written.
-    #[error(transparent)]
-    Pack(#[from] PackError),
+    Move(MoveError),
     /// The store as a whole.
     #[error(transparent)]
     Repository(#[from] RepositoryError),
@@ -55,6 +45,15 @@ pub enum PruneError {
     /// It was told to stop.
     #[error("stopped")]
     Stopped,
+}
+
+impl From<MoveError> for PruneError {
+    fn from(error: MoveError) -> Self {
+        match error {
+            MoveError::Stopped => Self::Stopped,
+            error => Self::Move(error),
+        }
+    }
 }
 
 /// The result of pruning.

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::usage::Usage;
+use crate::compaction::Usage;
 use crate::format::catalog::PackRef;
 use crate::format::pack::PackId;
 use crate::format::{Number, Point, PointKind, Timestamp};

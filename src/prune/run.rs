@@ -4,15 +4,13 @@
 
 use std::collections::BTreeSet;
 
-use super::moves::{self, Moves};
 use super::plan::{self, Plan};
-use super::readers::{self, ReaderWait};
-use super::usage::{Scan, Usage};
-use super::{PruneError, Result, revise};
+use super::{PruneError, Result};
+use crate::compaction::{self, Moves, OnDamage, Scan, Stay, Usage};
 use crate::format::catalog::PackRef;
 use crate::format::{Number, Timestamp, layout};
 use crate::pack;
-use crate::repository::{PointNotes, Points, Store, WriterLock, lease};
+use crate::repository::{PointNotes, Points, ReaderWait, Store, WriterLock, lease, readers};
 use crate::storage::StorageError;
 
 /// What a prune may do.
@@ -131,12 +129,13 @@ impl Run<'_> {
             scan.catalog(*number);
         }
         let listed = pack::list(storage)?;
-        let mut plan = plan::judge(&scan.usage, &listed, self.options.repack_below);
+        let usage = scan.finish();
+        let mut plan = plan::judge(&usage, &listed, self.options.repack_below);
         (plan.expired, plan.waiting) = (expired, waiting);
         for problem in &plan.problems {
             (self.notify)(Event::Problem(problem));
         }
-        Ok((plan, scan.usage))
+        Ok((plan, usage))
     }
 
     fn apply(&mut self, usage: &Usage, report: &mut Report) -> Result<()> {
@@ -195,15 +194,16 @@ impl Run<'_> {
         let (total, mut done) = (report.plan.rewritten_bytes(), 0);
         let mut problems = Vec::new();
         let (notify, is_stopped) = (&mut *self.notify, self.is_stopped);
-        let moves = moves::copy(
+        let moves = Moves::copy(
             self.store,
             usage,
             &repacked,
+            OnDamage::Leave,
             &mut |error| problems.push(format!("it is left as it is: {error}")),
             &mut |bytes| {
                 done += bytes;
                 notify(Event::Progress(Progress::Rewriting(done.min(total), total)));
-                if is_stopped() { Err(PruneError::Stopped) } else { Ok(()) }
+                !is_stopped()
             },
         )?;
         for problem in problems {
@@ -227,7 +227,8 @@ impl Run<'_> {
         for (done, number) in report.plan.revised.iter().enumerate() {
             self.step(Progress::Revising(done, all))?;
             self.check_lock()?;
-            revise::revise(self.store.storage(), *number, moves, level)?;
+            compaction::revise(self.store.storage(), *number, moves, Stay::InOtherPacks, level)
+                .map_err(compaction::MoveError::from)?;
         }
         Ok(())
     }

@@ -8,6 +8,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::checked_text;
+
 /// The format that this program writes, and the newest that it reads.
 pub const FORMAT_VERSION: u32 = 1;
 
@@ -198,7 +200,7 @@ impl Config {
     /// It is newer, uses an unknown incompatible feature, or is damaged.
     pub fn parse(text: &[u8]) -> Result<Self, ConfigError> {
         let malformed = |error: toml::de::Error| ConfigError::Malformed(error.message().to_owned());
-        let text = str::from_utf8(text).map_err(|_| ConfigError::Malformed("it is not text".to_owned()))?;
+        let text = checked_text::open(text).map_err(|reason| ConfigError::Malformed(reason.to_owned()))?;
         // A newer store may look different everywhere but here.
         let preamble: Preamble = toml::from_str(text).map_err(malformed)?;
         if preamble.format > FORMAT_VERSION {
@@ -220,7 +222,8 @@ impl Config {
     /// # Errors
     /// None that a value of this type can cause; the serializer's word is passed on.
     pub fn to_toml(&self) -> Result<String, ConfigError> {
-        toml::to_string(self).map_err(|error| ConfigError::Malformed(error.to_string()))
+        let text = toml::to_string(self).map_err(|error| ConfigError::Malformed(error.to_string()))?;
+        Ok(checked_text::seal(&text))
     }
 
     /// A feature that forbids this program to write, if there is one.
@@ -266,7 +269,8 @@ mod tests {
     }
 
     fn text() -> String {
-        Config::new(Chunking::default(), &random()).to_toml().unwrap()
+        // Without its check, to be changed.
+        Config::new(Chunking::default(), &random()).to_toml().unwrap().split_once('\n').unwrap().1.to_owned()
     }
 
     fn with(from: &str, to: &str) -> Result<Config, ConfigError> {

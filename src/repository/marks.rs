@@ -11,7 +11,7 @@ use crate::{
     storage::{Replace, Storage, StorageError},
 };
 
-use super::{Store, WriterLock, error::RepositoryError, lease};
+use super::{Store, WriterLock, checked_text, error::RepositoryError, lease};
 use crate::format::layout;
 
 const LIMIT_BYTES: u64 = 4 << 10;
@@ -43,7 +43,7 @@ impl Marks {
             error if error.is_not_found() => damaged("it is missing"),
             error => error.into(),
         })?;
-        let text = str::from_utf8(&bytes).map_err(|_| damaged("it is not text"))?;
+        let text = checked_text::open(&bytes).map_err(damaged)?;
         let marks: Self = toml::from_str(text).map_err(|error| damaged(error.message()))?;
         if marks.highest > Number::MAX.0 || marks.generation == 0 || marks.generation > lease::GENERATION_MAX {
             return Err(damaged("it holds an impossible value"));
@@ -53,7 +53,7 @@ impl Marks {
 
     pub(super) fn write(self, storage: &Storage) -> Result<(), RepositoryError> {
         let text = toml::to_string(&self).map_err(|error| RepositoryError::damaged(layout::MARKS_TOML, error))?;
-        Ok(storage.put(layout::MARKS_TOML, text.as_bytes(), Replace::Always)?)
+        Ok(storage.put(layout::MARKS_TOML, checked_text::seal(&text).as_bytes(), Replace::Always)?)
     }
 }
 
@@ -104,9 +104,30 @@ pub fn raise_generation(
     catalogs_highest: Option<Number>,
 ) -> Result<Marked<u64>, RepositoryError> {
     let Marked { value: mut marks, problem } = current(store, catalogs_highest)?;
-    marks.generation = (marks.generation + 1).min(lease::GENERATION_MAX);
+    // An older copy of the marks may have come back: what a reader has read stays behind it.
+    let read = lease::newest_generation(store)?.unwrap_or(0);
+    marks.generation = marks.generation.max(read).saturating_add(1).min(lease::GENERATION_MAX);
     marks.write(store.storage())?;
     Ok(Marked { value: marks.generation, problem })
+}
+
+/// Makes the marks anew where they are lost, damaged, or below what is in use; answers what was wrong.
+///
+/// # Errors
+/// The marks cannot be read or written.
+pub fn mend(
+    store: &Store,
+    _writer: &WriterLock,
+    catalogs_highest: Option<Number>,
+) -> Result<Option<String>, RepositoryError> {
+    let Marked { value, problem } = current(store, catalogs_highest)?;
+    let problem = match problem {
+        Some(problem) => problem.to_string(),
+        None if Marks::read(store.storage())? == value => return Ok(None),
+        None => format!("{} is older than what is in use", layout::MARKS_TOML),
+    };
+    value.write(store.storage())?;
+    Ok(Some(problem))
 }
 
 /// The marks; where they are lost, the highest number that anything in the store shows, and a generation that no live

@@ -6,6 +6,7 @@
 //! belongs to one reader.
 
 pub mod address;
+mod checked_text;
 pub mod config;
 mod error;
 pub mod forgetting;
@@ -14,6 +15,7 @@ pub mod marks;
 pub mod notes;
 mod points;
 mod reader;
+pub mod readers;
 mod source_name;
 pub mod sources;
 mod store;
@@ -28,6 +30,7 @@ pub use lease::Lease;
 pub use notes::PointNotes;
 pub use points::{Points, Problem};
 pub use reader::{CacheBytes, ReadError, Reader};
+pub use readers::ReaderWait;
 pub use source_name::{SourceName, SourceNameError};
 pub use sources::SourceNotes;
 pub use store::{Store, default_path};

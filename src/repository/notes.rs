@@ -13,7 +13,7 @@ use crate::{
     storage::{Replace, Storage, StorageError},
 };
 
-use super::{Store, Tag, WriterLock, error::RepositoryError};
+use super::{Store, Tag, WriterLock, checked_text, error::RepositoryError};
 use crate::format::layout;
 
 const LIMIT_BYTES: u64 = 1 << 20;
@@ -80,14 +80,14 @@ pub(super) fn read_toml<T: DeserializeOwned>(storage: &Storage, name: &str) -> R
         Err(StorageError::TooLarge { .. }) => return Err(RepositoryError::damaged(name, "it is too large")),
         answer => answer?,
     };
-    let text = str::from_utf8(&bytes).map_err(|_| RepositoryError::damaged(name, "it is not text"))?;
+    let text = checked_text::open(&bytes).map_err(|reason| RepositoryError::damaged(name, reason))?;
     toml::from_str(text).map(Some).map_err(|error| RepositoryError::damaged(name, error.message()))
 }
 
 /// Replaces a small TOML file, durably.
 pub(super) fn write_toml<T: Serialize>(storage: &Storage, name: &str, value: &T) -> Result<(), RepositoryError> {
     let text = toml::to_string(value).map_err(|error| RepositoryError::damaged(name, error))?;
-    Ok(storage.put(name, text.as_bytes(), Replace::Always)?)
+    Ok(storage.put(name, checked_text::seal(&text).as_bytes(), Replace::Always)?)
 }
 
 #[cfg(test)]

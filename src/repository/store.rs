@@ -49,6 +49,7 @@ impl Store {
             storage.create_dir(directory)?;
         }
         Marks::default().write(&storage)?;
+        storage.put(layout::STORE_COPY, text.as_bytes(), Replace::Always)?;
         match storage.put(layout::STORE_TOML, text.as_bytes(), Replace::Never) {
             Err(error) if error.is_already_exists() => Err(RepositoryError::AlreadyAStore { path: path.to_owned() }),
             answer => answer.map_err(Into::into),
@@ -76,6 +77,33 @@ impl Store {
         let config =
             Config::parse(&text).map_err(|source| RepositoryError::Config { path: path.to_owned(), source })?;
         Ok(Self { storage, config })
+    }
+
+    /// Puts the description of the store at `path` back from its copy, where it is lost or damaged, and sets a damaged one aside; answers whether it had to. A copy that is lost or damaged is made anew.
+    ///
+    /// # Errors
+    /// There is no store, both are lost, or the system refuses.
+    pub fn mend_description(path: &Path) -> Result<bool, RepositoryError> {
+        let storage = Storage::open_root(path)?;
+        let text = |name| storage.read_small(name, CONFIG_LIMIT_BYTES).ok();
+        let good = |name| text(name).filter(|text| Config::parse(text).is_ok());
+        match (good(layout::STORE_TOML), good(layout::STORE_COPY)) {
+            (Some(text), copy) => {
+                if copy.as_ref() != Some(&text) {
+                    storage.put(layout::STORE_COPY, &text, Replace::Always)?;
+                }
+                Ok(false)
+            }
+            (None, Some(copy)) => {
+                if storage.exists(layout::STORE_TOML)? {
+                    let aside = format!("{}{}", layout::STORE_TOML, layout::DAMAGED_SUFFIX);
+                    storage.rename(layout::STORE_TOML, &aside, Replace::Always)?;
+                }
+                storage.put(layout::STORE_TOML, &copy, Replace::Never)?;
+                Ok(true)
+            }
+            (None, None) => Err(Self::open(path).err().unwrap_or(RepositoryError::NotFound { path: path.to_owned() })),
+        }
     }
 
     /// The store's files.
@@ -118,7 +146,7 @@ fn refuse_unless_empty(storage: &Storage, path: &Path) -> Result<(), RepositoryE
             if let Some(found) = storage.list_all(&name)?.first() {
                 return Err(not_empty(format!("{name}/{found}")));
             }
-        } else if ![layout::WRITER_LOCK, layout::MARKS_TOML, "lost+found"].contains(&name.as_str())
+        } else if ![layout::WRITER_LOCK, layout::MARKS_TOML, layout::STORE_COPY, "lost+found"].contains(&name.as_str())
             && !name.starts_with(".tmp-")
         {
             return Err(not_empty(name));

@@ -169,7 +169,7 @@ mod tests {
     fn store_with_a_feature_unknown_to_writers_is_not_written() {
         let (dir, _) = store();
         let path = dir.path().join("store.toml");
-        let text = fs::read_to_string(&path).unwrap();
+        let text = fs::read_to_string(&path).unwrap().split_once('\n').unwrap().1.to_owned();
         fs::write(&path, text.replace("read_only_compatible = []", "read_only_compatible = [\"colour\"]")).unwrap();
         let error = WriterLock::take(&Store::open(dir.path()).unwrap(), Wait::Never).unwrap_err();
         assert!(matches!(&error, RepositoryError::ReadOnlyFeature { feature, .. } if feature == "colour"), "{error}");

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::packs::{Meter, PackStates};
-use super::{Damage, DamageError, Event, Harm, Object, Report};
+use super::packs::{Meter, PackStates, check_late};
+use super::{Damage, DamageError, Depth, Event, Harm, Object, Report};
 use crate::bits::Bits;
 use crate::catalog::{Catalog, CatalogError, ChildCursor, Entry, Result};
 use crate::format::pack::PackId;
@@ -39,6 +39,7 @@ impl Trees {
 /// Looks at every catalog.
 pub(super) fn check(
     reader: &Reader,
+    depth: Depth,
     catalogs: &[(Number, u64)],
     packs: &mut PackStates,
     meter: &Meter<'_>,
@@ -50,7 +51,7 @@ pub(super) fn check(
     for (number, file_len) in catalogs {
         report.catalogs += 1;
         trees.points.insert(*number, None);
-        if let Err(error) = check_one(reader, *number, packs, &mut trees, report, notify) {
+        if let Err(error) = check_one(reader, depth, *number, packs, &mut trees, report, notify) {
             trees.damaged.insert(*number);
             report.add(damage(*number, error.into()), notify);
         }
@@ -67,6 +68,7 @@ pub(super) fn check(
 
 fn check_one(
     reader: &Reader,
+    depth: Depth,
     number: Number,
     packs: &mut PackStates,
     trees: &mut Trees,
@@ -78,6 +80,9 @@ fn check_one(
         trees.points.insert(number, Some(base));
     }
     for pack in catalog.packs() {
+        if !packs.knows(&pack.id) {
+            check_late(reader, depth, *pack, packs, report, notify)?;
+        }
         if let Some(damage) = packs.refer(*pack) {
             report.add(damage, notify);
         }

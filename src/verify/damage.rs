@@ -80,14 +80,6 @@ pub enum DamageError {
         /// The pack.
         pack: PackId,
     },
-    /// A pack's bytes are those of another pack.
-    #[error("pack {pack} holds the bytes of pack {other}")]
-    OtherPack {
-        /// Its name.
-        pack: PackId,
-        /// What it holds.
-        other: PackId,
-    },
     /// A chunk's bytes are not those that its id names.
     #[error("pack {pack}: block {block} is sound, but the chunk at {offset} is not the one that was stored")]
     WrongChunk {

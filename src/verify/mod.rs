@@ -172,7 +172,7 @@ pub fn verify(
 
     small_files(reader, &catalogs, &mut report, notify)?;
     let mut packs = packs::check(reader, depth, &listed, &meter, &mut report, notify)?;
-    let trees = catalogs::check(reader, &catalogs, &mut packs, &meter, &mut report, notify);
+    let trees = catalogs::check(reader, depth, &catalogs, &mut packs, &meter, &mut report, notify);
     name_points(&trees, &packs, &mut report);
     touched::find(reader, &trees, &packs, &mut report, notify);
     for state in packs.orphans() {

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::{Damage, DamageError, Depth, Event, Harm, Object, Progress, Report, VerifyError};
-use crate::format::FormatError;
 use crate::format::catalog::PackRef;
 use crate::format::pack::{ChunkId, PackId};
 use crate::format::table::Chunk;
+use crate::format::{FormatError, layout};
 use crate::pack::{Pack, PackError};
 use crate::repository::Reader;
+use crate::storage::StorageError;
 
 /// Threads that read packs.
 const THREADS: usize = 2;
@@ -51,6 +52,11 @@ pub(super) struct PackState {
 pub(super) struct PackStates(BTreeMap<PackId, PackState>);
 
 impl PackStates {
+    /// Whether the pack was there when packs were looked at.
+    pub(super) fn knows(&self, pack: &PackId) -> bool {
+        self.0.contains_key(pack)
+    }
+
     /// Notes that a catalog refers to a pack. Answers what is wrong with it, if this is the first to know.
     pub(super) fn refer(&mut self, PackRef { id: pack, file_len }: PackRef) -> Option<Damage> {
         let damage = |error| Some(Damage { object: Object::Pack(pack), error, harm: Harm::Data });
@@ -125,7 +131,7 @@ pub(super) fn check(
             let (send, next) = (send.clone(), &next);
             let work = move || {
                 while let Some(pack) = listed.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let looked = look(reader, depth, *pack, listed, meter);
+                    let looked = look(reader, depth, *pack, meter);
                     if send.send(looked).is_err() {
                         break;
                     }
@@ -137,19 +143,41 @@ pub(super) fn check(
                 .map_err(VerifyError::Thread)?;
         }
         drop(send);
-        for Looked { pack, state, damages, chunks } in looked {
-            report.packs += 1;
-            report.pack_bytes += state.file_len;
-            report.blocks += state.raw_lens.len() as u64;
-            report.chunks += chunks;
-            damages.into_iter().for_each(|damage| report.add(damage, notify));
-            states.0.insert(pack, state);
-        }
+        looked.into_iter().for_each(|looked| states.enter(looked, report, notify));
         Ok(states)
     })
 }
 
-fn look(reader: &Reader, depth: Depth, listed: PackRef, all: &[PackRef], meter: &Meter<'_>) -> Looked {
+/// Looks at a pack that was not listed and that a catalog refers to: a prune may have written it meanwhile, and a revision of the catalog. One that is not there is left to
+/// whoever asks what is wrong with it.
+pub(super) fn check_late(
+    reader: &Reader,
+    depth: Depth,
+    pack: PackRef,
+    states: &mut PackStates,
+    report: &mut Report,
+    notify: &mut dyn FnMut(Event<'_>),
+) -> Result<(), StorageError> {
+    if let Some(file_len) = reader.store().storage().len(&layout::pack(&pack.id))? {
+        let meter = Meter::new(0, &|_| ());
+        states.enter(look(reader, depth, PackRef { file_len, ..pack }, &meter), report, notify);
+    }
+    Ok(())
+}
+
+impl PackStates {
+    fn enter(&mut self, looked: Looked, report: &mut Report, notify: &mut dyn FnMut(Event<'_>)) {
+        let Looked { pack, state, damages, chunks } = looked;
+        report.packs += 1;
+        report.pack_bytes += state.file_len;
+        report.blocks += state.raw_lens.len() as u64;
+        report.chunks += chunks;
+        damages.into_iter().for_each(|damage| report.add(damage, notify));
+        self.0.insert(pack, state);
+    }
+}
+
+fn look(reader: &Reader, depth: Depth, listed: PackRef, meter: &Meter<'_>) -> Looked {
     let PackRef { id: pack, file_len } = listed;
     let mut looked =
         Looked { pack, state: PackState { file_len, ..PackState::default() }, damages: Vec::new(), chunks: 0 };
@@ -175,6 +203,10 @@ fn look(reader: &Reader, depth: Depth, listed: PackRef, all: &[PackRef], meter: 
     if let Some(chunks) = &chunks {
         looked.chunks_lie_apart(chunks);
     }
+    if !open.is_filled() {
+        let (part, source) = ("whole file".to_owned(), FormatError::Impossible("length"));
+        looked.latent(PackError::Damaged { pack, part, source }.into());
+    }
     if depth == Depth::Structure {
         meter.add(file_len);
         return looked;
@@ -182,7 +214,7 @@ fn look(reader: &Reader, depth: Depth, listed: PackRef, all: &[PackRef], meter: 
     let key = &reader.store().config().secrets.chunk_key;
     let chunks = chunks.unwrap_or_default();
     let mut told = 0;
-    let named = open.scan(|block, bytes| {
+    open.scan(|block, bytes| {
         match bytes {
             Ok(bytes) => looked.chunks_are_right(key, &chunks, block, bytes),
             Err(error) => looked.bad_block(block, error.into()),
@@ -192,20 +224,6 @@ fn look(reader: &Reader, depth: Depth, listed: PackRef, all: &[PackRef], meter: 
         meter.add(stored);
     });
     meter.add(file_len.saturating_sub(told));
-    match named {
-        Some(named) if named == pack => {}
-        // Every checksum is right, and yet it is another pack: what places mean here is anybody's guess.
-        Some(other) if all.binary_search_by_key(&other, |pack| pack.id).is_ok() => {
-            looked.state.is_lost = true;
-            let error = DamageError::OtherPack { pack, other };
-            looked.damages.push(Damage { object: Object::Pack(pack), error, harm: Harm::Data });
-        }
-        _ if !looked.damages.is_empty() => {}
-        _ => {
-            let (part, source) = ("whole file".to_owned(), FormatError::Checksum);
-            looked.latent(PackError::Damaged { pack, part, source }.into());
-        }
-    }
     looked
 }
 

@@ -25,7 +25,7 @@ use dbakfs::format::{Kind, Point, Timestamp};
 use dbakfs::overlay::{Directory, Layer, Node, PointTree};
 use dbakfs::prune;
 use dbakfs::repository::config::Chunking;
-use dbakfs::repository::{CacheBytes, Points, Reader, SourceName, Store, WriterLock, forgetting};
+use dbakfs::repository::{CacheBytes, Points, Reader, ReaderWait, SourceName, Store, WriterLock, forgetting};
 use dbakfs::storage::Wait;
 use dbakfs::verify::{self, Depth};
 use proptest::collection::vec;
@@ -212,7 +212,7 @@ fn drop_point(store: &Store, past: &mut Past, which: prop::sample::Index, repack
         repack_below,
         dry_run: false,
         sole_host: false,
-        readers: prune::ReaderWait(Duration::ZERO),
+        readers: ReaderWait(Duration::ZERO),
     };
     let again = |repack_below| {
         let mut problems = Vec::new();

@@ -54,7 +54,7 @@ impl Place {
     pub(crate) fn temporaries(&self) -> Vec<PathBuf> {
         let known = |path: &PathBuf| {
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            [".pack", ".catalog", ".toml", ".lock"].iter().any(|suffix| name.ends_with(suffix))
+            [".pack", ".catalog", ".toml", ".toml.copy", ".lock"].iter().any(|suffix| name.ends_with(suffix))
         };
         let in_index = |path: &PathBuf| path.starts_with(self.store().join("index"));
         let files = super::cli::snapshot(&self.store()).into_iter().map(|(path, _)| path);

@@ -17,13 +17,22 @@ use crate::format::table::Extent;
 use crate::format::{FormatError, Number};
 use crate::storage::Storage;
 
-/// Puts a revision of catalog `number` in its place. Bytes that were not moved stay where they are.
+/// Which bytes may stay where they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stay {
+    /// Those of packs that were not copied.
+    InOtherPacks,
+    /// Those that could not be copied, too: they are lost, and reading them is an error.
+    WhereLost,
+}
+
+/// Puts a revision of catalog `number` in its place; answers the bytes of its file.
 ///
 /// # Errors
 /// Where the catalog cannot be read, or the revision cannot be written: then the catalog is as before.
-pub(super) fn revise(storage: &Storage, number: Number, moves: &Moves, level: i32) -> Result<u64, CatalogError> {
+pub fn revise(storage: &Storage, number: Number, moves: &Moves, stay: Stay, level: i32) -> Result<u64, CatalogError> {
     let catalog = Catalog::open(storage, number, Arc::new(ByteCache::new(CATALOG_BYTES)))?;
-    let mut packs = Packs { old: catalog.packs(), moves, new: Vec::new(), rows: HashMap::new() };
+    let mut packs = Packs { old: catalog.packs(), moves, stay, new: Vec::new(), rows: HashMap::new() };
     let mut writer = CatalogWriter::create(storage, number, catalog.point().id, level)?;
     for row in 0..catalog.directory_rows() {
         writer.push_directory(catalog.children(row)?)?;
@@ -48,6 +57,7 @@ pub(super) fn revise(storage: &Storage, number: Number, moves: &Moves, level: i3
 struct Packs<'a> {
     old: &'a [PackRef],
     moves: &'a Moves,
+    stay: Stay,
     new: Vec<PackRef>,
     rows: HashMap<PackId, u32>,
 }
@@ -61,7 +71,7 @@ impl Packs<'_> {
         let (pack, place) = match self.moves.find(&old.id, place, len) {
             Some(found) => found,
             // What was needed was copied: the catalog is not the one that was scanned.
-            None if self.moves.has(&old.id) => return Err(damaged("place")),
+            None if self.stay == Stay::InOtherPacks && self.moves.has(&old.id) => return Err(damaged("place")),
             None => (old, place),
         };
         let row = *self.rows.entry(pack.id).or_insert_with(|| {

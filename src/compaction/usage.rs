@@ -23,27 +23,31 @@ const TABLES_BYTES: usize = 64 << 20;
 /// Memory for decoded blocks of the catalog that is scanned.
 pub(super) const CATALOG_BYTES: usize = 16 << 20;
 
-pub(super) type Table = Vec<(ChunkId, Chunk)>;
+type Table = Vec<(ChunkId, Chunk)>;
 
 /// What is needed of one pack.
 #[derive(Debug)]
-pub(super) struct PackUse {
-    pub(super) pack: PackRef,
-    pub(super) family: u32,
+pub struct PackUse {
+    /// The pack.
+    pub pack: PackRef,
+    /// The family that it belongs to.
+    pub family: u32,
     /// Bytes of all chunks, not compressed.
-    pub(super) raw_bytes: u64,
-    pub(super) live_bytes: u64,
+    pub raw_bytes: u64,
+    /// Bytes of those that are needed.
+    pub live_bytes: u64,
     /// Rows of the table of chunks that are needed.
     pub(super) live: Bits,
     /// Needed as a whole, and not to be rewritten: its table cannot be read, or a catalog that names it cannot.
-    pub(super) is_fixed: bool,
+    pub is_fixed: bool,
     /// How many packs were needed before this one: packs that are rewritten keep the order in which their data is met.
-    pub(super) met: usize,
+    pub met: usize,
 }
 
 impl PackUse {
     /// Bytes of the file for which nobody has a use, as far as can be told: in proportion to the chunks.
-    pub(super) fn dead_bytes(&self) -> u64 {
+    #[must_use]
+    pub fn dead_bytes(&self) -> u64 {
         if self.is_fixed || self.raw_bytes == 0 {
             return 0;
         }
@@ -55,31 +59,34 @@ impl PackUse {
 /// What the catalogs that stay need.
 #[derive(Debug, Default)]
 pub struct Usage {
-    pub(super) packs: BTreeMap<PackId, PackUse>,
+    /// Each pack of which anything is needed, or that is fixed.
+    pub packs: BTreeMap<PackId, PackUse>,
     /// Of each catalog that could be read, the packs that it lists.
-    pub(super) listed_by: BTreeMap<Number, Vec<PackRef>>,
+    pub listed_by: BTreeMap<Number, Vec<PackRef>>,
     /// Catalogs that are damaged, but still say which packs they need.
-    pub(super) damaged: BTreeSet<Number>,
+    pub damaged: BTreeSet<Number>,
     /// Catalogs of which not even that is known: then nothing at all may go.
-    pub(super) unreadable: BTreeSet<Number>,
+    pub unreadable: BTreeSet<Number>,
     /// What was wrong, a line each.
-    pub(super) problems: Vec<String>,
+    pub problems: Vec<String>,
 }
 
 /// Scans catalogs, one after another.
-pub(super) struct Scan<'a> {
+pub struct Scan<'a> {
     storage: &'a Storage,
     tables: ByteCache<PackId, Table>,
-    pub(super) usage: Usage,
+    usage: Usage,
 }
 
 impl<'a> Scan<'a> {
-    pub(super) fn new(storage: &'a Storage) -> Self {
+    /// A scan that has seen no catalog yet.
+    #[must_use]
+    pub fn new(storage: &'a Storage) -> Self {
         Self { storage, tables: ByteCache::new(TABLES_BYTES), usage: Usage::default() }
     }
 
     /// Adds what the catalog of backup `number` needs.
-    pub(super) fn catalog(&mut self, number: Number) {
+    pub fn catalog(&mut self, number: Number) {
         let cache = Arc::new(ByteCache::new(CATALOG_BYTES));
         let catalog = match Catalog::open(self.storage, number, cache) {
             Ok(catalog) => catalog,
@@ -97,6 +104,12 @@ impl<'a> Scan<'a> {
             }
         }
         self.usage.listed_by.insert(number, catalog.packs().to_vec());
+    }
+
+    /// What was found.
+    #[must_use]
+    pub fn finish(self) -> Usage {
+        self.usage
     }
 
     fn records(&mut self, catalog: &Catalog) -> Result<(), CatalogError> {
@@ -172,12 +185,12 @@ impl<'a> Scan<'a> {
     }
 
     fn look(&self, pack: PackRef) -> Result<(u32, Arc<Table>), PackError> {
-        Ok((Pack::open(self.storage, pack)?.family(), self.table(pack)?))
+        Ok((Pack::open_headless(self.storage, pack)?.family(), self.table(pack)?))
     }
 
     fn table(&self, pack: PackRef) -> Result<Arc<Table>, PackError> {
         self.tables.get(pack.id, || {
-            let table = Pack::open(self.storage, pack)?.chunks()?;
+            let table = Pack::open_headless(self.storage, pack)?.chunks()?;
             let weight = table.capacity() * size_of::<(ChunkId, Chunk)>();
             Ok((table, weight))
         })

@@ -5,9 +5,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::Result;
+use super::{RepositoryError, Store, WriterLock, lease, marks};
 use crate::format::Number;
-use crate::repository::{Store, WriterLock, lease, marks};
 
 /// How long readers are waited for that could let go at once: a mount looks every 200 ms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,13 +22,16 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// How many live readers may see what became unreachable before this call, after those that can let go have had time to. `told` gets what was wrong
 /// with the marks.
-pub(super) fn left(
+///
+/// # Errors
+/// The leases cannot be read, or the generation cannot be raised.
+pub fn left(
     store: &Store,
     lock: &WriterLock,
     highest: Option<Number>,
     ReaderWait(patience): ReaderWait,
     told: &mut dyn FnMut(String),
-) -> Result<usize> {
+) -> Result<usize, RepositoryError> {
     // On a full disk the generation cannot be raised, and where nobody reads it need not be.
     if lease::oldest_generation(store)?.is_none() {
         return Ok(0);

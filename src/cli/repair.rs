@@ -1,0 +1,103 @@
+//! `dbakfs repair`.
+
+use std::sync::Mutex;
+
+use dbakfs::backup::{self, Notice};
+use dbakfs::repair::{self, Action, Event};
+use dbakfs::repository::Store;
+use dbakfs::storage::Wait;
+use dbakfs::verify::Progress;
+use indicatif::HumanBytes;
+use serde_json::json;
+
+use super::{Exit, Failure, Global, Result, forget, output, progress, store};
+
+/// Save what can be saved of a damaged store
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Reads every byte. What is damaged is set aside under its name with .damaged behind it; nothing is removed. Of damaged packs all chunks that are still whole are \
+copied, and points read them there. Points that lost something are marked, and `dbakfs list` shows it. The next backup of a source reads again what was lost and is still \
+there. Exit code 4 says that something is lost.
+
+Example:
+  dbakfs repair && dbakfs backup --full /srv/www")]
+pub(crate) struct Args {
+    /// Wait while another writer is busy
+    #[arg(long)]
+    wait: bool,
+}
+
+pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
+    if Store::mend_description(&store::chosen(global)?)? {
+        let why = "it was lost or damaged; its copy was not";
+        print(global, &Event::Done(&Action::MadeAnew { name: "store.toml".to_owned(), why: why.to_owned() }))?;
+    }
+    let (store, lock) = forget::writer(global, args.wait)?;
+    let state = Mutex::new(Progress::default());
+    let at = || *state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let describe = || {
+        let now = at();
+        (now.done_bytes, now.total_bytes, format!("{} of {}", HumanBytes(now.done_bytes), HumanBytes(now.total_bytes)))
+    };
+    let mut printed = Ok(());
+    let report = progress::shown(global, describe, |bar| {
+        let tell = |now| *state.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = now;
+        repair::repair(&store, &lock, &tell, &mut |event| {
+            if printed.is_ok() {
+                printed = bar.suspend(|| print(global, &event));
+            }
+        })
+    })
+    .map_err(|error| Failure::of(Exit::Failed, &error))?;
+    printed?;
+    drop(lock);
+    // The index names packs that were set aside.
+    let say = |notice| {
+        if let Notice::Problem(text) = notice {
+            output::complain(&format!("warning: {text}"));
+        }
+    };
+    backup::rebuild_index(&store, Wait::Never, &say)?;
+    let hurt = report.after.points.values().filter(|point| !point.is_whole() && !point.is_forgotten).count();
+    let exit = if hurt == 0 { Exit::Done } else { Exit::Damage };
+    if global.json {
+        output::json(&json!({ "event": "summary", "actions": report.actions.len(), "points_hurt": hurt }))?;
+    } else if report.actions.is_empty() {
+        output::line("nothing had to be mended")?;
+    } else {
+        let lost =
+            if hurt == 0 { "every point is whole".to_owned() } else { format!("{hurt} points have lost something") };
+        output::line(&format!("mended: {lost}"))?;
+    }
+    Ok(exit)
+}
+
+fn print(global: &Global, event: &Event<'_>) -> Result<()> {
+    let action = match event {
+        Event::Damage(damage) if global.json => {
+            let object = damage.object.to_string();
+            return output::json(&json!({ "event": "damage", "object": object, "error": damage.to_string() }));
+        }
+        Event::Damage(damage) => return output::line(&format!("damaged: {damage}")),
+        Event::Done(action) => *action,
+    };
+    if global.json {
+        let (what, name, number, text) = match action {
+            Action::MadeAnew { name, why } => ("made anew", Some(name), None, vec![why.clone()]),
+            Action::SetAside { name, why, .. } => ("set aside", Some(name), None, vec![why.clone()]),
+            Action::PutBack { name } => ("put back", Some(name), None, Vec::new()),
+            Action::Left { name, why } => ("left", Some(name), None, vec![why.clone()]),
+            Action::Marked { number, damaged } => ("marked", None, Some(number), damaged.clone()),
+            Action::Whole { number } => ("whole", None, Some(number), Vec::new()),
+        };
+        return output::json(&json!({ "event": "done", "action": what, "name": name, "number": number, "text": text }));
+    }
+    output::line(&match action {
+        Action::MadeAnew { name, why } => format!("made {name} anew: {why}"),
+        Action::SetAside { name, to, why } => format!("set {name} aside as {to}: {why}"),
+        Action::PutBack { name } => format!("put {name} back in its place"),
+        Action::Left { name, why } => format!("left {name} where it is: {why}"),
+        Action::Marked { number, damaged } => format!("marked backup {number}: {}", damaged.join("; ")),
+        Action::Whole { number } => format!("backup {number} is whole, and is no longer marked"),
+    })
+}

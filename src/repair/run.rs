@@ -1,0 +1,156 @@
+//! A repair from its beginning to its end.
+//!
+//! Owns the order and what is noted of points. Refuses to move anything itself.
+
+use super::{Result, places, salvage};
+use crate::format::{Number, layout};
+use crate::repository::{CacheBytes, PointNotes, Points, Reader, Store, WriterLock, lease, marks};
+use crate::verify::{self, Damage, Depth, Object, PointReport, Progress};
+
+/// Something that was done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// A small file was made anew.
+    MadeAnew {
+        /// The file, relative to the store.
+        name: String,
+        /// What was wrong with it.
+        why: String,
+    },
+    /// A file got a name that nothing looks at.
+    SetAside {
+        /// The file, relative to the store.
+        name: String,
+        /// Its name now.
+        to: String,
+        /// Why.
+        why: String,
+    },
+    /// A file that stood elsewhere stands under its own name again.
+    PutBack {
+        /// That name.
+        name: String,
+    },
+    /// A damaged file stays where it is.
+    Left {
+        /// The file, relative to the store.
+        name: String,
+        /// Why.
+        why: String,
+    },
+    /// A point is marked as damaged.
+    Marked {
+        /// Its number.
+        number: Number,
+        /// What it lost, one line each.
+        damaged: Vec<String>,
+    },
+    /// A point that was marked is whole.
+    Whole {
+        /// Its number.
+        number: Number,
+    },
+}
+
+/// What is told while a store is mended.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// Something is damaged.
+    Damage(&'a Damage),
+    /// Something was done.
+    Done(&'a Action),
+}
+
+/// What a repair did, and what is left.
+#[derive(Debug)]
+pub struct Report {
+    /// What was done, in order.
+    pub actions: Vec<Action>,
+    /// What the structure of the store looks like now.
+    pub after: verify::Report,
+}
+
+/// Mends the store. Readers may go on; mounts go over to what was saved. `progress` is called from several threads.
+///
+/// # Errors
+/// Where the store cannot be read or written; what was done till then is whole, and another repair goes on.
+pub fn repair(
+    store: &Store,
+    lock: &WriterLock,
+    progress: &(dyn Fn(Progress) + Sync),
+    notify: &mut dyn FnMut(Event<'_>),
+) -> Result<Report> {
+    let mut actions = Vec::new();
+    let mut done = |action: Action, notify: &mut dyn FnMut(Event<'_>)| {
+        notify(Event::Done(&action));
+        actions.push(action);
+    };
+    lock.remove_stale_temporaries(store)?;
+    lease::sweep(store, lock)?;
+    places::small_files(store, &mut |action| done(action, notify))?;
+    places::catalogs(store, &mut |action| done(action, notify))?;
+    places::packs(store, &mut |action| done(action, notify))?;
+    if let Some(why) = marks::mend(store, lock, Points::highest(store.storage())?)? {
+        done(Action::MadeAnew { name: layout::MARKS_TOML.to_owned(), why }, notify);
+    }
+    let found = verified(store, Depth::Data, progress, notify)?;
+    let hurt = salvage::hurt(&found);
+    salvage::packs(store, lock, &hurt, &mut |action| done(action, notify))?;
+    salvage::catalogs(store, &mut |action| done(action, notify))?;
+    // Blocks that are damaged where they stay were found before; everything else is seen in the structure.
+    let mut after = verified(store, Depth::Structure, &|_| (), &mut |_| ())?;
+    for (number, before) in &found.points {
+        let left = before.damaged.iter().filter(|object| is_left(store, object));
+        let left: Vec<Object> = left.cloned().collect();
+        if let Some(point) = after.points.get_mut(number) {
+            point.touched_files = point.touched_files.max(if left.is_empty() { 0 } else { before.touched_files });
+            point.damaged.extend(left);
+        }
+    }
+    for (number, point) in &after.points {
+        if let Some(action) = note(store, lock, *number, point)? {
+            done(action, notify);
+        }
+    }
+    Ok(Report { actions, after })
+}
+
+fn verified(
+    store: &Store,
+    depth: Depth,
+    progress: &(dyn Fn(Progress) + Sync),
+    notify: &mut dyn FnMut(Event<'_>),
+) -> Result<verify::Report> {
+    let reader = Reader::open(store.clone(), CacheBytes::of_total(48 << 20))?;
+    let found = verify::verify(&reader, depth, progress, &mut |event| {
+        if let verify::Event::Damage(damage) = event {
+            notify(Event::Damage(damage));
+        }
+    })?;
+    Ok(found)
+}
+
+/// Whether a damaged block is still where catalogs look for it.
+fn is_left(store: &Store, object: &Object) -> bool {
+    match object {
+        Object::Block { pack, .. } => store.storage().exists(&layout::pack(pack)).unwrap_or(true),
+        _ => false,
+    }
+}
+
+/// Notes what a point has lost, where that is not noted yet.
+fn note(store: &Store, lock: &WriterLock, number: Number, point: &PointReport) -> Result<Option<Action>> {
+    let mut notes = PointNotes::read(store.storage(), number)?;
+    let mut damaged: Vec<String> = point.damaged.iter().map(|object| format!("{object} is lost or damaged")).collect();
+    if point.touched_files > 0 {
+        let first = point.files.first().map(|file| String::from_utf8_lossy(&file.path).escape_debug().to_string());
+        let first = first.map_or_else(String::new, |first| format!(", {first} the first"));
+        damaged.insert(0, format!("{} files cannot be read{first}", point.touched_files));
+    }
+    if notes.damaged == damaged {
+        return Ok(None);
+    }
+    notes.damaged.clone_from(&damaged);
+    notes.write(store, lock, number)?;
+    Ok(Some(if damaged.is_empty() { Action::Whole { number } } else { Action::Marked { number, damaged } }))
+}

@@ -1,0 +1,90 @@
+//! What can still be read of damaged packs, in new packs.
+//!
+//! Owns which packs are copied and set aside. Refuses to find damage. Invariant: a pack is set aside only when every catalog that can be read says where the rest
+//! of it lies now.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::Result;
+use super::places::{numbers, set_aside};
+use super::run::Action;
+use crate::cache::ByteCache;
+use crate::catalog::{Catalog, CatalogError};
+use crate::compaction::{self, Moves, OnDamage, Scan, Stay};
+use crate::format::catalog::PackRef;
+use crate::format::pack::PackId;
+use crate::format::{Number, layout};
+use crate::pack;
+use crate::repository::{Points, ReaderWait, Store, WriterLock, readers};
+use crate::verify::{Harm, Object, Report};
+
+/// Packs of which something cannot be read.
+pub(super) fn hurt(report: &Report) -> BTreeSet<PackId> {
+    let of = |object: &Object| match object {
+        Object::Pack(pack) | Object::Block { pack, .. } => Some(*pack),
+        Object::File(_) | Object::Catalog(_) => None,
+    };
+    report.damages.iter().filter(|damage| damage.harm == Harm::Data).filter_map(|damage| of(&damage.object)).collect()
+}
+
+/// Copies what can be read of these packs, points catalogs at it and sets the packs aside.
+pub(super) fn packs(
+    store: &Store,
+    lock: &WriterLock,
+    hurt: &BTreeSet<PackId>,
+    done: &mut dyn FnMut(Action),
+) -> Result<()> {
+    let storage = store.storage();
+    // What is not there cannot be copied.
+    let there: Vec<PackRef> = pack::list(storage)?.into_iter().filter(|pack| hurt.contains(&pack.id)).collect();
+    if there.is_empty() {
+        return Ok(());
+    }
+    let mut scan = Scan::new(storage);
+    numbers(store)?.into_iter().for_each(|number| scan.catalog(number));
+    let usage = scan.finish();
+    let mut hopeless = Vec::new();
+    let moves =
+        Moves::copy(store, &usage, &there, OnDamage::Salvage, &mut |error| hopeless.push(error), &mut |_| true)?;
+    let level = store.config().chunking.zstd_level;
+    for (number, packs) in &usage.listed_by {
+        let names_one = packs.iter().any(|pack| moves.has(&pack.id));
+        if names_one && !usage.damaged.contains(number) {
+            compaction::revise(storage, *number, &moves, Stay::WhereLost, level)?;
+        }
+    }
+    // Mounts go over to the revisions; whoever does not in time meets errors, as before.
+    readers::left(store, lock, Points::highest(storage)?, ReaderWait::default(), &mut |_| ())?;
+    let listed_by_damaged: BTreeSet<PackId> =
+        usage.damaged.iter().filter_map(|number| usage.listed_by.get(number)).flatten().map(|pack| pack.id).collect();
+    for pack in there {
+        let name = layout::pack(&pack.id);
+        if listed_by_damaged.contains(&pack.id) {
+            done(Action::Left { name, why: "a catalog that is damaged, too, refers to it".to_owned() });
+            continue;
+        }
+        let to = set_aside(store, &name)?;
+        let why = if moves.has(&pack.id) { "what can be read of it was copied" } else { "nothing of it can be read" };
+        done(Action::SetAside { name, to, why: why.to_owned() });
+    }
+    Ok(())
+}
+
+/// Sets catalogs aside that cannot be opened at all; answers their numbers.
+pub(super) fn catalogs(store: &Store, done: &mut dyn FnMut(Action)) -> Result<Vec<Number>> {
+    let mut lost = Vec::new();
+    for number in numbers(store)? {
+        match Catalog::open(store.storage(), number, Arc::new(ByteCache::new(0))) {
+            Err(error @ (CatalogError::Damaged { .. } | CatalogError::Mismatch { .. })) => {
+                let name = layout::catalog(number);
+                let to = set_aside(store, &name)?;
+                done(Action::SetAside { name, to, why: error.to_string() });
+                lost.push(number);
+            }
+            Err(error) => return Err(error.into()),
+            Ok(_) => {}
+        }
+    }
+    Ok(lost)
+}
