@@ -92,8 +92,11 @@ impl<'a> Promise<'a> {
             if let Some(pack) = found.packs.difference(&after.packs).next() {
                 return Err(format!("pack {pack} is back although it was removed"));
             }
-            if found.last_point != after.last_point {
-                return Err(format!("the last success is backup {:?}, not {:?}", found.last_point, after.last_point));
+            if found.success != after.success {
+                return Err(format!("the last success is {:?}, not {:?}", found.success, after.success));
+            }
+            if let Some(number) = found.noted.keys().find(|number| !after.noted.contains_key(number)) {
+                return Err(format!("what was noted of backup {number} is back although it was removed"));
             }
             if found.highest < after.highest {
                 return Err(format!("the mark says {}, not {}", found.highest, after.highest));
@@ -120,11 +123,12 @@ pub(super) fn check(script: &Script, promise: &Promise<'_>, base: &Path, index: 
     let path = base.join(script::STORE);
     let found = World::look(&path)?;
     promise.hold(&found)?;
+    let parts = layout::DIRECTORIES.iter().chain([&layout::MARKS_TOML, &layout::STORE_COPY]);
+    if let Some(missing) = parts.filter(|_| found.exists).find(|part| !path.join(part).exists()) {
+        return Err(format!("a store without {missing}"));
+    }
     if !found.exists {
         script::init(&path).map_err(|error| format!("init does not go on: {error}"))?;
-    }
-    if let Some(missing) = layout::DIRECTORIES.iter().find(|directory| !path.join(directory).is_dir()) {
-        return Err(format!("a store without {missing}/"));
     }
     let store = Store::open(&path).map_err(say)?;
     whole(&store, "at once")?;
@@ -185,6 +189,11 @@ pub(super) fn check(script: &Script, promise: &Promise<'_>, base: &Path, index: 
     let rest = |name: &str| name.starts_with(".tmp-") || name.ends_with(layout::REMOVED_SUFFIX);
     if has(&path, &rest) {
         return Err("the next prune left temporaries or removed catalogs".to_owned());
+    }
+    // Tags of a point that never came to be stay, and nobody reads them.
+    let is_left = |(number, is_forgotten): &(&Number, &bool)| **is_forgotten && !pruned.points.contains_key(*number);
+    if let Some((number, _)) = pruned.noted.iter().find(is_left) {
+        return Err(format!("the next prune left what was noted of backup {number}, which is gone"));
     }
     Ok(())
 }

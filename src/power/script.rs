@@ -16,9 +16,9 @@ use super::look::{self, Shown};
 use crate::backup::{self, BackupError, Choice, Decision, Done, Mode, Notice, Outcome, Session, Subject};
 use crate::format::{Number, Timestamp, layout};
 use crate::pack;
-use crate::prune::{self, PruneError, ReaderWait};
+use crate::prune::{self, PruneError};
 use crate::repository::config::Chunking;
-use crate::repository::{CacheBytes, Points, Reader, SourceName, SourceNotes, Store, Tag, WriterLock, forgetting};
+use crate::repository::{CacheBytes, Points, Reader, ReaderWait, SourceName, SourceNotes, Store, Tag, WriterLock, forgetting};
 use crate::source;
 use crate::storage::Wait;
 use crate::storage::recorder::{Event, Recorder};
@@ -29,6 +29,10 @@ pub(super) const SOURCE: &str = "home";
 pub(super) const STORE: &str = "new/store";
 /// Enough for a tree of some files.
 pub(super) const CACHE: CacheBytes = CacheBytes { catalogs: 1 << 20, blocks: 1 << 20 };
+
+/// The commands of steps whose names hold a word; all others back up.
+const COMMANDS: [(&str, &str); 4] =
+    [("init", "init"), ("forget", "forget"), ("prune", "prune"), ("rebuild-index", "rebuild-index")];
 
 /// Everything small, so that a few kilobytes are cut into several chunks, blocks and extents.
 const CHUNKING: Chunking = Chunking {
@@ -59,6 +63,8 @@ pub(super) struct Script {
 /// One operation.
 pub(super) struct Step {
     pub(super) name: &'static str,
+    /// Which command it is.
+    pub(super) command: &'static str,
     /// Changes of the medium until it ended.
     pub(super) end: usize,
     /// Whether it said that it was done; else it was killed.
@@ -75,8 +81,10 @@ pub(super) struct World {
     pub(super) highest: u32,
     /// The packs that are there.
     pub(super) packs: BTreeSet<String>,
-    /// The newest point by what is noted of the source.
-    pub(super) last_point: Option<Number>,
+    /// Of which points anything is noted, and whether it is that they were forgotten.
+    pub(super) noted: BTreeMap<Number, bool>,
+    /// The last success, as is noted of the source.
+    pub(super) success: Option<(Option<Timestamp>, Option<Number>)>,
     /// Whether there is a store.
     pub(super) exists: bool,
 }
@@ -136,7 +144,8 @@ impl Stage {
     fn done(&mut self, name: &'static str, has_returned: bool) {
         let end = self.recorder.len();
         // Looking takes a lease: a change, too, but one of which nobody promises anything.
-        self.steps.push(Step { name, end, has_returned, after: World::look(&self.store()).unwrap() });
+        let command = COMMANDS.iter().find(|(step, _)| name.contains(step)).map_or("backup", |(_, command)| command);
+        self.steps.push(Step { name, command, end, has_returned, after: World::look(&self.store()).unwrap() });
     }
 
     /// Keeps a copy of the index as it is now.
@@ -337,7 +346,9 @@ impl World {
         world.highest = crate::repository::marks::Marks::read(store.storage()).map_err(say)?.highest;
         world.packs = pack::list(store.storage()).map_err(say)?.iter().map(|pack| pack.id.to_string()).collect();
         let name = SourceName::new(SOURCE).expect("it is a name");
-        world.last_point = SourceNotes::read(store.storage(), &name).map_err(say)?.and_then(|notes| notes.last_point);
+        let notes = SourceNotes::read(store.storage(), &name).map_err(say)?;
+        world.success = notes.map(|notes| (notes.last_success, notes.last_point));
+        world.noted = points.notes.iter().map(|(number, notes)| (*number, notes.forgotten.is_some())).collect();
         Ok(world)
     }
 }

@@ -158,7 +158,8 @@ impl Run<'_> {
         let going = self.unreachable(report)?;
         let removed = self.removed_catalogs()?;
         if going.is_empty() && removed.is_empty() {
-            return Ok(());
+            // Of points that an earlier prune took away, and then the power went.
+            return self.forget_notes();
         }
         self.step(Progress::Waiting)?;
         let (highest, patience) = (Points::highest(store.storage())?, self.options.readers);
@@ -272,15 +273,26 @@ impl Run<'_> {
             report.removed_bytes += len;
         }
         storage.sync_dir(layout::CATALOGS)?;
+        self.forget_notes()
+    }
+
+    /// Removes what is noted of points that are gone.
+    fn forget_notes(&self) -> Result<()> {
+        let storage = self.store.storage();
+        let mut has_removed = false;
         let listed: BTreeSet<Number> = catalogs(self.store)?.into_iter().collect();
         for (name, _) in storage.list(layout::POINTS)? {
             let Some(number) = layout::point_number(&name).filter(|number| !listed.contains(number)) else { continue };
             // What is noted of a point whose catalog was lost, and not taken away, stays.
             if PointNotes::read(storage, number).is_ok_and(|notes| notes.forgotten.is_some()) {
                 gone(storage.remove(&layout::point(number)))?;
+                has_removed = true;
             }
         }
-        Ok(storage.sync_dir(layout::POINTS)?)
+        if has_removed {
+            storage.sync_dir(layout::POINTS)?;
+        }
+        Ok(())
     }
 
     fn step(&mut self, progress: Progress) -> Result<()> {

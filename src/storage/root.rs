@@ -40,7 +40,7 @@ pub struct Storage {
 struct Inner {
     root: OwnedFd,
     path: PathBuf,
-    /// Directories whose own names this process has made durable.
+    /// Directories that are there, their own names durable, as far as this process knows.
     durable_directories: Mutex<HashSet<String>>,
 }
 
@@ -162,12 +162,15 @@ impl Storage {
         }
     }
 
-    /// Makes a directory and those above it, durably; one that is there already is made durable too.
+    /// Makes a directory, if there is none. That it is there becomes durable only with the next file in the directory above it, or [`Storage::sync_dir`] of that.
     ///
     /// # Errors
     /// It cannot be made, or something else has its name.
     pub fn create_dir(&self, directory: &str) -> Result<(), StorageError> {
-        self.ensure_directory(directory).map(drop)
+        let (above, last) = split(directory);
+        let parent = self.ensure_directory(above)?;
+        self.make(directory, &parent, last)?;
+        self.directory(directory, Act::Open).map(drop)
     }
 
     /// Removes a file. That it is gone becomes durable only with [`Storage::sync_dir`].
@@ -300,7 +303,8 @@ impl Storage {
         Ok(FlockReach::of_magic(magic))
     }
 
-    /// Opens `directory`, made if absent, with its own name made durable once in the life of this value.
+    /// Opens `directory`, made durably if absent. One that is there is durable: a writer that finds that another has died makes what it left durable
+    /// before anything else.
     pub(super) fn ensure_directory(&self, directory: &str) -> Result<OwnedFd, StorageError> {
         let known = || self.inner.durable_directories.lock().unwrap_or_else(PoisonError::into_inner);
         if directory.is_empty() || known().contains(directory) {
@@ -313,16 +317,22 @@ impl Storage {
         let (above, last) = split(directory);
         check_name(directory).map_err(|error| StorageError::new(Act::Create, directory, error))?;
         let parent = self.ensure_directory(above)?;
-        let failed = |error: io::Error| StorageError::new(Act::Create, directory, error);
-        match disk::make_directory(Place { directory: &parent, name: last }) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(error) => return Err(failed(error.into())),
+        if self.make(directory, &parent, last)? {
+            durable::sync_directory(&parent).map_err(|error| StorageError::new(Act::Create, directory, error))?;
         }
-        // Even if it was there: the process that made it may have died before this.
-        durable::sync_directory(&parent).map_err(failed)?;
         let fd = self.directory(directory, Act::Open)?;
         known().insert(directory.to_owned());
         Ok(fd)
+    }
+
+    /// Makes a directory; answers whether it was not there before.
+    fn make(&self, directory: &str, parent: &OwnedFd, last: &str) -> Result<bool, StorageError> {
+        check_name(directory).map_err(|error| StorageError::new(Act::Create, directory, error))?;
+        match disk::make_directory(Place { directory: parent, name: last }) {
+            Ok(()) => Ok(true),
+            Err(Errno::EXIST) => Ok(false),
+            Err(error) => Err(StorageError::new(Act::Create, directory, error)),
+        }
     }
 
     pub(super) fn directory(&self, directory: &str, act: Act) -> Result<OwnedFd, StorageError> {
