@@ -58,6 +58,8 @@ pub(super) enum Survival {
     Everything,
     /// All names and no data.
     Names,
+    /// In each directory the last change of a name, and none before it; all data.
+    Latest,
     /// Some, by this seed.
     Some(u64),
 }
@@ -132,7 +134,9 @@ impl<'a> Medium<'a> {
         let mut dice = Dice::new(survival);
         let mut there = BTreeSet::new();
         for (object, directory) in &self.directories {
-            there.extend(directory.pending.iter().filter(|_| dice.keeps_name()).map(|pending| (*object, pending.at)));
+            let from = if survival == Survival::Latest { directory.pending.len().saturating_sub(1) } else { 0 };
+            let late = directory.pending.iter().skip(from);
+            there.extend(late.filter(|_| dice.keeps_name()).map(|pending| (*object, pending.at)));
         }
         let mut image = Image::new();
         self.draw(0, "", &there, &mut dice, &mut image);
@@ -269,7 +273,7 @@ impl Dice {
     fn keeps_name(&mut self) -> bool {
         match self.survival {
             Survival::Nothing => false,
-            Survival::Everything | Survival::Names => true,
+            Survival::Everything | Survival::Names | Survival::Latest => true,
             Survival::Some(_) => self.roll() % 8 < self.share,
         }
     }
@@ -277,7 +281,7 @@ impl Dice {
     fn data(&mut self) -> Fate {
         match self.survival {
             Survival::Nothing | Survival::Names => Fate::Old,
-            Survival::Everything => Fate::New,
+            Survival::Everything | Survival::Latest => Fate::New,
             Survival::Some(_) => match self.roll() % 4 {
                 0 => Fate::Old,
                 1 => Fate::New,

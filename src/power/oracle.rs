@@ -127,6 +127,10 @@ pub(super) fn check(script: &Script, promise: &Promise<'_>, base: &Path, index: 
     if let Some(missing) = parts.filter(|_| found.exists).find(|part| !path.join(part).exists()) {
         return Err(format!("a store without {missing}"));
     }
+    let text = |name: &str| fs::read(path.join(name)).ok();
+    if found.exists && text(layout::STORE_TOML) != text(layout::STORE_COPY) {
+        return Err("the copy of the store's description is another".to_owned());
+    }
     if !found.exists {
         script::init(&path).map_err(|error| format!("init does not go on: {error}"))?;
     }

@@ -114,6 +114,8 @@ impl Recorder {
         let mut recording = locked(&self.recording);
         recording.fails_before = before.map(str::to_owned);
         recording.has_failed = false;
+        // What a killed process was about to sync, nobody remembers.
+        recording.last.clear();
     }
 
     /// Whether that sync was met.
