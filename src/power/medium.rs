@@ -70,8 +70,7 @@ pub(super) type Image = BTreeMap<String, Option<Vec<u8>>>;
 impl<'a> Medium<'a> {
     /// The medium after `log`, whose places are given with the changes. Syncs that `is_dropped` names are as if they had not been made.
     pub(super) fn after(log: &'a [Event], is_dropped: &dyn Fn(usize) -> bool) -> Self {
-        let mut medium =
-            Self { directories: BTreeMap::from([(0, Directory::default())]), files: BTreeMap::new() };
+        let mut medium = Self { directories: BTreeMap::from([(0, Directory::default())]), files: BTreeMap::new() };
         for (at, event) in log.iter().enumerate() {
             match event {
                 Event::Made { at: name, object, is_directory } => {

@@ -164,9 +164,12 @@ pub(super) fn check(script: &Script, promise: &Promise<'_>, base: &Path, index: 
         }
     }
 
-    let base_of = |number| Reader::open(store.clone(), CACHE).and_then(|reader| reader.points()).map_err(say).map(|points| {
-        points.get(number).map(crate::format::Point::series)
-    });
+    let base_of = |number| {
+        Reader::open(store.clone(), CACHE)
+            .and_then(|reader| reader.points())
+            .map_err(say)
+            .map(|points| points.get(number).map(crate::format::Point::series))
+    };
     let series = base_of(number)?.ok_or("the next backup is not listed")?;
     let kept = [Some(number), Some(series), after.points.keys().next().copied()];
     let others: Vec<Number> = after

@@ -18,7 +18,9 @@ use crate::format::{Number, Timestamp, layout};
 use crate::pack;
 use crate::prune::{self, PruneError};
 use crate::repository::config::Chunking;
-use crate::repository::{CacheBytes, Points, Reader, ReaderWait, SourceName, SourceNotes, Store, Tag, WriterLock, forgetting};
+use crate::repository::{
+    CacheBytes, Points, Reader, ReaderWait, SourceName, SourceNotes, Store, Tag, WriterLock, forgetting,
+};
 use crate::source;
 use crate::storage::Wait;
 use crate::storage::recorder::{Event, Recorder};
@@ -207,11 +209,14 @@ pub(super) fn life() -> Script {
     stage.write("dir/kept", &noise(10, 1800));
     stage.write("dir/passing", &noise(11, 30_000));
     fs::remove_file(stage.source().join("dir/text")).unwrap();
-    let two = made(stage.step("differential", |stage| stage.back_up(&tagged(&["deploy", "good"], Mode::Auto)).unwrap()));
+    let two =
+        made(stage.step("differential", |stage| stage.back_up(&tagged(&["deploy", "good"], Mode::Auto)).unwrap()));
 
     stage.write("dir/passing", &noise(12, 700));
     setxattr(stage.source().join("dir/other"), "user.colour", b"red", XattrFlags::empty()).unwrap();
-    let three = made(stage.step("differential that moves a tag", |stage| stage.back_up(&tagged(&["deploy"], Mode::Auto)).unwrap()));
+    let three = made(
+        stage.step("differential that moves a tag", |stage| stage.back_up(&tagged(&["deploy"], Mode::Auto)).unwrap()),
+    );
     let done = stage.step("unchanged", |stage| stage.back_up(&tagged(&["good"], Mode::Auto)).unwrap());
     assert!(matches!(done.outcome, Outcome::Unchanged(_)), "{done:?}");
 
@@ -232,7 +237,9 @@ pub(super) fn life() -> Script {
         backup::rebuild_index(&store, Wait::Never, &|notice| panic!("{notice:?}")).unwrap()
     });
     stage.write("dir/last", &noise(30, 2500));
-    made(stage.step("full that follows", |stage| stage.back_up(&tagged(&["deploy"], Mode::Full { independent: false })).unwrap()));
+    made(stage.step("full that follows", |stage| {
+        stage.back_up(&tagged(&["deploy"], Mode::Full { independent: false })).unwrap()
+    }));
     stage.step("forget a series", |stage| stage.forget(&[four.0], true).unwrap());
     let report = stage.step("prune of a series", |stage| stage.prune().unwrap());
     assert_eq!(report.plan.expired.len(), 2, "{report:?}");
@@ -386,7 +393,10 @@ pub(super) fn noise(seed: u32, len: usize) -> Vec<u8> {
 
 /// A directory in memory, where there is such a thing: a state of the disk is written out for each test of it.
 pub(super) fn scratch() -> TempDir {
-    tempfile::Builder::new().prefix("dbakfs-power-").tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap())
+    tempfile::Builder::new()
+        .prefix("dbakfs-power-")
+        .tempdir_in("/dev/shm")
+        .unwrap_or_else(|_| tempfile::tempdir().unwrap())
 }
 
 /// Copies a directory of files, and those below it.

@@ -61,7 +61,10 @@ pub(super) struct Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { step, cut, what, survival, index, seed } = self;
-        write!(f, "power cut after change {cut}, in \"{step}\", with {survival:?} surviving and the index {index:?} (DBAKFS_POWER_SEED={seed}): {what}")
+        write!(
+            f,
+            "power cut after change {cut}, in \"{step}\", with {survival:?} surviving and the index {index:?} (DBAKFS_POWER_SEED={seed}): {what}"
+        )
     }
 }
 
@@ -132,7 +135,10 @@ fn tried(script: &Script, promise: &Promise<'_>, image: &Image, index: IndexIs) 
     let answer = catch_unwind(AssertUnwindSafe(|| oracle::check(script, promise, scratch.path(), index)));
     answer.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
-        Err(format!("panic: {}", text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()))
+        Err(format!(
+            "panic: {}",
+            text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
+        ))
     })
 }
 

@@ -58,7 +58,9 @@ fn watched<T, E>(_change: Change<'_>, call: impl FnOnce() -> Result<T, E>) -> Re
 
 /// Makes a directory by its path, if there is none.
 pub(super) fn make_path(path: &Path) -> io::Result<()> {
-    watched(Change::MakePath(path), || DirBuilder::new().recursive(true).mode(DIRECTORY_MODE.as_raw_mode()).create(path))
+    watched(Change::MakePath(path), || {
+        DirBuilder::new().recursive(true).mode(DIRECTORY_MODE.as_raw_mode()).create(path)
+    })
 }
 
 /// Makes a directory; one that is there is an error.
@@ -109,9 +111,7 @@ pub(super) fn rename_with(from: Place<'_>, to: Place<'_>, flags: RenameFlags) ->
 
 /// Gives a file one more name, which must be free.
 pub(super) fn link(from: Place<'_>, to: Place<'_>) -> Result<(), Errno> {
-    watched(Change::Link { from, to }, || {
-        linkat(from.directory, from.name, to.directory, to.name, AtFlags::empty())
-    })
+    watched(Change::Link { from, to }, || linkat(from.directory, from.name, to.directory, to.name, AtFlags::empty()))
 }
 
 /// Takes a file's name away.
