@@ -1,6 +1,7 @@
 //! A moment as file systems keep it: signed seconds and nanoseconds, so that 1960 and 2100 both fit.
 
 use serde::{Deserialize, Serialize};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A moment: seconds since 1970-01-01T00:00:00Z (negative before it) and nanoseconds after that second (0 to 999,999,999).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -21,8 +22,12 @@ impl Timestamp {
     /// The system's clock, now.
     #[must_use]
     pub fn now() -> Self {
-        let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
-        Self { secs: now.tv_sec, nanos: u32::try_from(now.tv_nsec).unwrap_or(0) }
+        // By the C library, so that whoever tries another clock on a program reaches this one, too.
+        let secs = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+        match SystemTime::now().duration_since(UNIX_EPOCH) {
+            Ok(after) => Self { secs: secs(after), nanos: after.subsec_nanos() },
+            Err(before) => Self { secs: -secs(before.duration()), nanos: 0 },
+        }
     }
 
     /// This moment, `secs` seconds later; stays at the end of time instead of overflowing.
