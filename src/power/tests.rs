@@ -102,7 +102,7 @@ fn killed(command: &str, before: &str) -> Script {
         stage.write("dir/passing", &script::noise(43, 700));
         stage.step("another", |stage| stage.back_up(&options("three")).unwrap());
         stage.step("forget", |stage| stage.forget(&[going], false).unwrap());
-        stage.killed("a prune that is killed", before, super::script::Stage::prune);
+        stage.killed("a prune that is killed", before, script::Stage::prune);
         stage.step("the prune after it", |stage| stage.prune().unwrap());
     }
     stage.keep_index();

@@ -6,7 +6,7 @@
 //!
 //! Its invariant: **a file that is seen under its name is whole and on the disk.** Every file appears by
 //! write → fsync → rename → fsync of the directory, in one function (in `durable`) that everything uses; what is not
-//! finished is a temporary that no listing shows.
+//! finished is a temporary that no listing shows. The system calls that change anything stand in `disk`.
 //!
 //! [`Storage`] is concrete. All its names are relative and all its answers are plain values or handles of this module,
 //! so that a second kind of storage can take its place behind a trait.
