@@ -430,11 +430,27 @@ fn copy(from: &Path, to: &Path) {
 
 #[test]
 fn every_version_has_its_fixture() {
-    assert_eq!(VERSIONS.last(), Some(&FORMAT_VERSION), "a new version needs a fixture, and its line here");
-    assert_eq!(VERSIONS.last(), Some(&u32::from(file::VERSION)), "files and store.toml speak of one version");
+    assert!(VERSIONS.into_iter().eq(1..=FORMAT_VERSION), "a new version needs a fixture, and its line here; none goes");
+    assert_eq!(FORMAT_VERSION, u32::from(file::VERSION), "files and store.toml speak of one version");
+    let document = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/format.md")).unwrap();
+    let (_, table) = document.split_once("\n## Versions\n").unwrap();
+    let (table, _) = table.split_once("\n## ").unwrap();
+    let rows: Vec<_> = table.lines().filter(|line| line.ends_with("` |")).collect();
+    assert_eq!(rows.len(), VERSIONS.len(), "docs/format.md lists every version and no other: {rows:?}");
+    for (version, row) in VERSIONS.into_iter().zip(rows) {
+        assert!(
+            row.starts_with(&format!("| {version} | ")) && row.ends_with(&format!("`tests/data/format-{version}` |"))
+        );
+    }
     if is_writing() {
         return;
     }
+    let mut fixtures: Vec<_> = fs::read_dir(data(1).parent().unwrap())
+        .unwrap()
+        .filter_map(|entry| entry.unwrap().file_name().to_str()?.strip_prefix("format-")?.parse::<u32>().ok())
+        .collect();
+    fixtures.sort_unstable();
+    assert_eq!(fixtures, VERSIONS, "a fixture that no version names is tested by nobody");
     for version in VERSIONS {
         assert!(data(version).join("store/store.toml").is_file(), "version {version}");
         assert!(data(version).join("raw").is_dir(), "version {version}");
@@ -511,6 +527,64 @@ fn stores_of_every_version_open_and_read_back() {
             }
             assert_eq!(shown, fs::read_to_string(&path).unwrap(), "point {} of version {version}", point.number);
         }
+    }
+}
+
+/// What point `number` of the store at `path` shows, against what it showed when it was frozen.
+#[track_caller]
+fn shows_as_ever(version: u32, path: &Path, points: &[Number]) {
+    let reader = Reader::open(Store::open(path).unwrap(), CacheBytes::of_total(1 << 20)).unwrap();
+    let listed = reader.points().unwrap();
+    assert!(listed.problems.is_empty(), "{:?}", listed.problems);
+    assert!(listed.points.iter().map(|point| point.number).eq(points.iter().copied()), "{:?}", listed.points);
+    for point in &listed.points {
+        let shown = lines(&reader, &reader.tree(point).unwrap()).join("\n") + "\n";
+        let frozen = fs::read_to_string(data(version).join(format!("shows-{}.txt", point.number))).unwrap();
+        assert_eq!(shown, frozen, "point {} of version {version}", point.number);
+    }
+    let report = verify(&reader, Depth::Data, &|_| {}, &mut |event| panic!("{event:?}")).unwrap();
+    assert!(report.is_whole() && report.chunks == 4);
+}
+
+fn run(store: &Path, args: &[&str]) {
+    let program = env!("CARGO_BIN_EXE_dbakfs");
+    let ran = std::process::Command::new(program).arg("--store").arg(store).args(args).output().unwrap();
+    assert!(ran.status.success(), "{args:?}: {}", String::from_utf8_lossy(&ran.stderr));
+}
+
+#[test]
+fn old_stores_lose_what_is_forgotten_and_nothing_else() {
+    for version in VERSIONS {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store");
+        copy(&data(version).join("store"), &path);
+        run(&path, &["prune"]);
+        shows_as_ever(version, &path, &[FULL, DIFFERENTIAL]);
+        run(&path, &["forget", "5"]);
+        shows_as_ever(version, &path, &[FULL]);
+        run(&path, &["unforget", "5"]);
+        shows_as_ever(version, &path, &[FULL, DIFFERENTIAL]);
+        run(&path, &["forget", "5"]);
+        run(&path, &["prune", "--grace", "0s"]);
+        shows_as_ever(version, &path, &[FULL]);
+        assert!(!path.join(layout::catalog(DIFFERENTIAL)).exists(), "it was pruned");
+    }
+}
+
+#[test]
+fn catalog_that_was_pruned_and_not_yet_removed_is_no_point_of_an_old_store() {
+    for version in VERSIONS {
+        let dir = tempfile::tempdir().unwrap();
+        copy(&data(version).join("store"), dir.path());
+        let [from, to] = [layout::catalog(DIFFERENTIAL), layout::removed_catalog(DIFFERENTIAL)];
+        fs::rename(dir.path().join(from), dir.path().join(&to)).unwrap();
+        shows_as_ever(version, dir.path(), &[FULL]);
+        let storage = Storage::open_root(dir.path()).unwrap();
+        let removed = Catalog::open_removed(&storage, DIFFERENTIAL, Arc::new(ByteCache::new(1 << 20))).unwrap();
+        assert_eq!(*removed.point(), differential_point(), "who has seen it listed still reads it");
+        run(dir.path(), &["prune"]);
+        assert!(!dir.path().join(to).exists());
+        shows_as_ever(version, dir.path(), &[FULL]);
     }
 }
 

@@ -215,6 +215,10 @@ fn whatever_is_killed_what_was_committed_stays_and_nothing_needs_help() {
     trial.check();
     let mut round = 0;
     while trial.kills.values().sum::<u32>() < kills {
+        if trial.points.is_empty() {
+            // A full went with all that stood on it.
+            trial.check();
+        }
         match trial.dice.below(8) {
             0..=3 => trial.back_up(),
             4 | 5 => trial.prune(),

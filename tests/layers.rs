@@ -45,7 +45,7 @@ const MAY_USE: [(&str, &[&str]); 21] = [
         ],
     ),
     // It makes what the source reads: attributes, names and descriptors are handled by the same few calls.
-    ("restore", &["repository", "overlay", "catalog", "source", "random", "format"]),
+    ("restore", &["repository", "overlay", "catalog", "source", "random", "bits", "format"]),
     // It looks at packs and catalogs below the repository, since it doubts both.
     ("verify", &["repository", "overlay", "catalog", "pack", "storage", "bits", "format"]),
     ("prune", &["compaction", "repository", "pack", "storage", "format"]),

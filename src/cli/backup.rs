@@ -103,6 +103,7 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<Exit> {
     let jobs = jobs(&args)?;
     let exclude = exclude(&args)?;
     let cancel = signals::stop_flag()?;
+    store::close_to_others();
     // The process has one soft limit; deep trees want more than the usual 1,024.
     let _ = source::raise_open_files_limit();
     let scratch;

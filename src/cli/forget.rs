@@ -99,6 +99,7 @@ pub(crate) fn run_unforget(global: &Global, args: &UnforgetArgs) -> Result<Exit>
 
 /// The store and its writer lock.
 pub(crate) fn writer(global: &Global, wait: bool) -> Result<(Store, WriterLock)> {
+    store::close_to_others();
     let store = store::open(global)?;
     let cancel = signals::stop_flag()?;
     let lock = super::backup::waiting(wait, &cancel, || Ok(WriterLock::take(&store, Wait::Never)?))?;

@@ -20,6 +20,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
+    store::close_to_others();
     let store = store::open(global)?;
     let cancel = signals::stop_flag()?;
     let damaged = std::cell::Cell::new(false);

@@ -19,6 +19,12 @@ fn path(global: &Global) -> Result<(PathBuf, bool)> {
     default.map(|path| (path, true)).ok_or_else(missing)
 }
 
+/// Keeps to the owner whatever this process makes from here on, for commands that write to a store and nowhere else: all of it has its mode given,
+/// but for the files of the index, which sled makes as the umask says.
+pub(crate) fn close_to_others() {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+}
+
 /// The path of the store.
 pub(crate) fn chosen(global: &Global) -> Result<PathBuf> {
     Ok(path(global)?.0)

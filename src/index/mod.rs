@@ -132,7 +132,7 @@ impl Index {
                 .iter()
                 .map(|entry| {
                     let (key, value) = entry?;
-                    value::decode(&key, &value)
+                    IndexedPack::decode(&key, &value)
                 })
                 .collect()
         })

@@ -66,7 +66,9 @@ impl SettledBlock {
         value
     }
 
-    pub(super) fn decode(number: Number, block: u32, value: &[u8]) -> Self {
+    /// The fingerprints that an entry of the index holds; of one that is not what was written, whatever its bytes are.
+    #[must_use]
+    pub fn decode(number: Number, block: u32, value: &[u8]) -> Self {
         let row = |row: &[u8]| {
             let (record, fingerprint) = row.split_first_chunk()?;
             Some((u32::from_le_bytes(*record), Fingerprint::try_from(fingerprint).ok()?))

@@ -20,18 +20,24 @@ pub(super) fn encode(indexed: &IndexedPack) -> Vec<u8> {
     value
 }
 
-pub(super) fn decode(key: &[u8], value: &[u8]) -> Result<IndexedPack> {
-    let unknown = || IndexError::Value { pack: PackId([0; 32]), source: FormatError::Impossible("key") };
-    let id = key.try_into().map(PackId).map_err(|_| unknown())?;
-    let decode = || {
-        let mut bytes = Bytes(value);
-        let pack = PackRef { id, file_len: bytes.u64()? };
-        let indexed = IndexedPack { pack, family: bytes.u32()?, chunks: bytes.u32()? };
-        let expected = bytes.u64()?;
-        bytes.end()?;
-        if sum(&id, &value[..FACTS_BYTES]) == expected { Ok(indexed) } else { Err(FormatError::Checksum) }
-    };
-    decode().map_err(|source| IndexError::Value { pack: id, source })
+impl IndexedPack {
+    /// What an entry of the index says: its key is the pack's name, its value what was written for it.
+    ///
+    /// # Errors
+    /// [`IndexError::Value`] where it is not what was written.
+    pub fn decode(key: &[u8], value: &[u8]) -> Result<Self> {
+        let unknown = || IndexError::Value { pack: PackId([0; 32]), source: FormatError::Impossible("key") };
+        let id = key.try_into().map(PackId).map_err(|_| unknown())?;
+        let decode = || {
+            let mut bytes = Bytes(value);
+            let pack = PackRef { id, file_len: bytes.u64()? };
+            let indexed = Self { pack, family: bytes.u32()?, chunks: bytes.u32()? };
+            let expected = bytes.u64()?;
+            bytes.end()?;
+            if sum(&id, &value[..FACTS_BYTES]) == expected { Ok(indexed) } else { Err(FormatError::Checksum) }
+        };
+        decode().map_err(|source| IndexError::Value { pack: id, source })
+    }
 }
 
 fn sum(id: &PackId, facts: &[u8]) -> u64 {

@@ -178,7 +178,7 @@ fn live(store: &Store) -> Result<Vec<u64>, RepositoryError> {
     for name in files(store)? {
         if matches!(attempt(store, &name)?, Attempt::Live) {
             generations.push(match store.storage().read_small(&name, DIGITS as u64) {
-                Ok(bytes) => parse(&bytes),
+                Ok(bytes) => stated(&bytes),
                 // It ended this very moment.
                 Err(error) if error.is_not_found() => continue,
                 Err(StorageError::TooLarge { .. }) => 0,
@@ -196,8 +196,9 @@ fn files(store: &Store) -> Result<Vec<String>, StorageError> {
     Ok(leases.map(|(name, _)| format!("{}/{name}", layout::LEASES)).collect())
 }
 
-/// What a lease states; 0, which keeps everything, where it is not whole.
-fn parse(bytes: &[u8]) -> u64 {
+/// The generation that the note in a lease states; 0, which keeps everything, where it is not whole.
+#[must_use]
+pub fn stated(bytes: &[u8]) -> u64 {
     let text = str::from_utf8(bytes).ok();
     let digits = text.filter(|text| text.len() == DIGITS && text.bytes().all(|byte| byte.is_ascii_digit()));
     digits.and_then(|text| text.parse().ok()).unwrap_or(0)

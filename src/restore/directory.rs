@@ -251,6 +251,7 @@ impl Engine<'_> {
         if node.entry.record().flags.has(Flags::NO_CONTENT) {
             return Err(crate::repository::ReadError::NeverRead.into());
         }
+        self.meet(node)?;
         let children = self.hand.run.tree.directory(node)?;
         let here = self.here()?;
         let mut existing = existing(&here, name)?;

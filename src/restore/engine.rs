@@ -19,6 +19,7 @@ use super::large::Large;
 use super::leaf::existing_leaf;
 use super::links::Links;
 use super::make::is_one_run;
+use super::met::Met;
 use super::trail::Trail;
 use super::unfinished::{Queue, Unfinished};
 use super::{Notice, Report, RestoreError};
@@ -40,6 +41,7 @@ pub(super) struct Engine<'a> {
     pub(super) trail: Trail,
     pub(super) levels: Vec<Level>,
     pub(super) links: Links,
+    met: Met,
     report: Report,
 }
 
@@ -54,6 +56,7 @@ impl<'a> Engine<'a> {
             trail: Trail::default(),
             levels: Vec::new(),
             links: Links::default(),
+            met: Met::none_of(run.tree),
             report: Report::default(),
         }
     }
@@ -116,8 +119,17 @@ impl<'a> Engine<'a> {
         self.hand.run.check().map_err(|_| RestoreError::Cancelled)
     }
 
+    /// Takes note of a record that is about to be restored: a second time it is damage.
+    pub(super) fn meet(&mut self, node: &Node) -> Result<(), Fault> {
+        if self.met.is_new(node) { Ok(()) } else { Err(self.hand.run.damaged(node, "record: it is listed twice")) }
+    }
+
     /// Restores an entry that is no directory, or has it restored.
     pub(super) fn leaf(&mut self, here: &Arc<Here>, node: &Node) -> Result<(), RestoreError> {
+        if let Err(fault) = self.meet(node) {
+            self.hand.count();
+            return self.hand.settle(here, node, Err(fault));
+        }
         let record = node.entry.record();
         // A link must come after what it links to, and one thread alone would write a large file slowly.
         if record.meta.nlink <= 1 && (record.meta.kind != Kind::File || is_one_run(record)) {

@@ -4,7 +4,7 @@
 //! replaced and what is removed. Refuses to know how a point is named or who is told. Invariants: below DEST every
 //! component is opened relative to the directory above it and never through a symbolic link; no file is seen half
 //! written under a name that stood for another before; memory grows with the depth of the tree (and with its names of hard links), not
-//! with its size.
+//! with its size, but for a bit an entry; no record is restored twice, however often a store may list it.
 //!
 //! The main thread goes through the tree and makes directories; the other threads do what lies in them, batches of what needs the same
 //! block. A directory waits for its entries before it gets its own metadata. What depends on order, further names of an inode, the main thread
@@ -34,6 +34,7 @@ mod large;
 mod leaf;
 mod links;
 mod make;
+mod met;
 mod meta;
 mod names;
 mod remove;

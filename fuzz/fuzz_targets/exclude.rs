@@ -1,0 +1,4 @@
+#![no_main]
+//! The target `exclude`; see `dbakfs_fuzz::TARGETS`.
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| dbakfs_fuzz::run("exclude", data));
