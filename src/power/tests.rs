@@ -1,5 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::LazyLock;
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Instant;
 
 use super::script::{self, Script};
@@ -7,15 +7,23 @@ use super::search::{Effort, search};
 use crate::backup::Mode;
 use crate::storage::recorder::Event;
 
-/// Recorded once for all tests.
-static LIFE: LazyLock<Script> = LazyLock::new(script::life);
+/// The life of a store, recorded once for all tests that run at the same time; the last of them removes its files.
+fn life() -> Arc<Script> {
+    static LIFE: Mutex<Weak<Script>> = Mutex::new(Weak::new());
+    let mut shared = LIFE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    shared.upgrade().unwrap_or_else(|| {
+        let life = Arc::new(script::life());
+        *shared = Arc::downgrade(&life);
+        life
+    })
+}
 
 #[test]
 fn no_power_cut_costs_what_was_promised() {
     let began = Instant::now();
-    let effort = Effort::from_environment();
-    let cuts: Vec<usize> = (0..=LIFE.steps.last().unwrap().end).collect();
-    match search(&LIFE, &cuts, &|_| false, effort) {
+    let (effort, life) = (Effort::from_environment(), life());
+    let cuts: Vec<usize> = (0..=life.steps.last().unwrap().end).collect();
+    match search(&life, &cuts, &|_| false, effort) {
         Ok(tried) => println!("{effort:?}: {tried} in {:?}", began.elapsed()),
         Err(failure) => panic!("{failure}"),
     }
@@ -69,12 +77,13 @@ fn sites(script: &Script) -> BTreeMap<String, Vec<usize>> {
 #[test]
 fn every_sync_is_missed_when_it_is_left_out() {
     let effort = Effort { survivals: 5, every_index: false, ..Effort::from_environment() };
-    let end = LIFE.steps.last().unwrap().end;
-    let sites = sites(&LIFE);
+    let life = life();
+    let end = life.steps.last().unwrap().end;
+    let sites = sites(&life);
     let mut unnoticed = Vec::new();
     for (site, places) in &sites {
         let cuts: Vec<usize> = (places[0] + 1..=end).collect();
-        match search(&LIFE, &cuts, &|at| places.contains(&at), effort) {
+        match search(&life, &cuts, &|at| places.contains(&at), effort) {
             Ok(_) => unnoticed.push(site),
             Err(failure) => println!("without {site}: {failure}"),
         }
@@ -110,11 +119,11 @@ fn killed(command: &str, before: &str) -> Script {
 }
 
 /// What is synced, and where a kill is of interest: before the names that a command gives or takes are durable.
-fn kills() -> BTreeSet<(&'static str, &'static str)> {
+fn kills(life: &Script) -> BTreeSet<(&'static str, &str)> {
     let mut kills = BTreeSet::new();
     for (step, command) in [("full", "backup"), ("prune that rewrites a pack", "prune")] {
-        let at = LIFE.steps.iter().position(|found| found.name == step).unwrap();
-        for event in &LIFE.log[LIFE.steps[at - 1].end..LIFE.steps[at].end] {
+        let at = life.steps.iter().position(|found| found.name == step).unwrap();
+        for event in &life.log[life.steps[at - 1].end..life.steps[at].end] {
             if let Event::Synced { what, .. } = event
                 && what.starts_with("names in")
             {
@@ -131,7 +140,7 @@ fn what_a_killed_command_left_is_durable_before_it_is_built_upon() {
     let from_environment = Effort::from_environment();
     let effort = Effort { survivals: from_environment.survivals.min(16) - 2, every_index: false, ..from_environment };
     let mut noticed = 0;
-    for (command, before) in kills() {
+    for (command, before) in kills(&life()) {
         let script = killed(command, before);
         let at = script.steps.iter().position(|step| !step.has_returned).unwrap();
         let cuts: Vec<usize> = (script.steps[at].end..=script.steps[at + 1].end).collect();
