@@ -17,6 +17,8 @@ pub mod format;
 pub mod index;
 pub mod overlay;
 pub mod pack;
+#[cfg(test)]
+mod power;
 pub mod prune;
 mod random;
 pub mod repair;

@@ -38,7 +38,10 @@ impl WriterLock {
         let Some(lock) = store.storage().lock(layout::WRITER_LOCK, LockKind::Exclusive, wait)? else {
             return Err(RepositoryError::Busy { holder: Holder::read(store) });
         };
-        // Information only: a disk too full for it may still be one on which prune is about to make room.
+        if store.storage().len(layout::WRITER_LOCK)? != Some(0) {
+            make_durable(store)?;
+        }
+        // A disk too full for it may still be one on which prune is about to make room.
         let note = toml::to_string(&Holder::this_process()).unwrap_or_default();
         let _ = lock.write_note(note.as_bytes());
         Ok(Self { lock })
@@ -70,9 +73,24 @@ impl WriterLock {
     }
 }
 
+/// Makes all names durable. The last writer did not end, for it has left its note: it may have died between giving a name and syncing it. What can be seen
+/// is built upon, and must not go when the power does.
+fn make_durable(store: &Store) -> Result<(), StorageError> {
+    let storage = store.storage();
+    for directory in layout::WRITTEN {
+        for below in storage.list_dirs(directory)? {
+            storage.sync_dir(&format!("{directory}/{below}"))?;
+        }
+        if storage.has_dir(directory)? {
+            storage.sync_dir(directory)?;
+        }
+    }
+    storage.sync_dir("")
+}
+
 impl Drop for WriterLock {
     fn drop(&mut self) {
-        // So that no later message names a writer long gone.
+        // So that no later message names a writer long gone, and the next one knows that this one ended.
         let _ = self.lock.write_note(b"");
     }
 }

@@ -5,11 +5,9 @@
 
 use std::{fs::File, io};
 
-use rustix::{
-    fd::OwnedFd,
-    fs::{AtFlags, RenameFlags, fsync, linkat, renameat, renameat_with, unlinkat},
-    io::Errno,
-};
+use rustix::{fd::OwnedFd, fs::RenameFlags, io::Errno};
+
+use super::disk::{self, Place};
 
 /// What to do when the name is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,25 +18,18 @@ pub enum Replace {
     Always,
 }
 
-/// A name in an open directory.
-#[derive(Clone, Copy)]
-pub(super) struct Place<'a> {
-    pub(super) directory: &'a OwnedFd,
-    pub(super) name: &'a str,
-}
-
 /// Makes `file`, which is now called `from`, durable and gives it the name `to`.
 ///
 /// If the last step (the fsync of the directory) fails, the error is reported although the name can be seen.
 pub(super) fn publish(file: &File, from: Place<'_>, to: Place<'_>, replace: Replace) -> io::Result<()> {
-    fsync(file)?;
+    disk::sync(file)?;
     rename(from, to, replace)
 }
 
 /// Renames what is durable already, and makes the new name durable.
 pub(super) fn rename(from: Place<'_>, to: Place<'_>, replace: Replace) -> io::Result<()> {
     match replace {
-        Replace::Always => renameat(from.directory, from.name, to.directory, to.name)?,
+        Replace::Always => disk::rename(from, to)?,
         Replace::Never => rename_without_replacing(from, to, RenameFlags::NOREPLACE)?,
     }
     sync_directory(to.directory)
@@ -46,11 +37,11 @@ pub(super) fn rename(from: Place<'_>, to: Place<'_>, replace: Replace) -> io::Re
 
 /// Makes the names in `directory` durable, those that went as well as those that came.
 pub(super) fn sync_directory(directory: &OwnedFd) -> io::Result<()> {
-    Ok(fsync(directory)?)
+    disk::sync(directory)
 }
 
 fn rename_without_replacing(from: Place<'_>, to: Place<'_>, flags: RenameFlags) -> io::Result<()> {
-    match renameat_with(from.directory, from.name, to.directory, to.name, flags) {
+    match disk::rename_with(from, to, flags) {
         // The kernel or the file system (NFS, some FUSE) has no such rename; a hard link never replaces either.
         Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => link_and_unlink(from, to),
         answer => Ok(answer?),
@@ -58,8 +49,8 @@ fn rename_without_replacing(from: Place<'_>, to: Place<'_>, flags: RenameFlags) 
 }
 
 fn link_and_unlink(from: Place<'_>, to: Place<'_>) -> io::Result<()> {
-    linkat(from.directory, from.name, to.directory, to.name, AtFlags::empty())?;
-    Ok(unlinkat(from.directory, from.name, AtFlags::empty())?)
+    disk::link(from, to)?;
+    Ok(disk::unlink(from)?)
 }
 
 #[cfg(test)]

@@ -3,14 +3,17 @@
 //! Owns `flock` and the few bytes that the holder may leave in the file for others to read. Refuses to know what the
 //! lock protects. Its invariant: while a [`Lock`] lives, its name in the store is the locked file and no other.
 
-use std::{fs::File, os::unix::fs::FileExt};
+use std::fs::File;
 
 use rustix::{
     fs::{FlockOperation, flock},
     io::Errno,
 };
 
-use super::error::{Act, StorageError};
+use super::{
+    disk,
+    error::{Act, StorageError},
+};
 
 /// Whether others may hold the lock too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,8 +78,7 @@ impl Lock {
     /// # Errors
     /// The file cannot be written.
     pub fn write_note(&self, text: &[u8]) -> Result<(), StorageError> {
-        let written = self.file.write_all_at(text, 0).and_then(|()| self.file.set_len(text.len() as u64));
-        written.map_err(|error| StorageError::new(Act::Write, &self.name, error))
+        disk::overwrite(&self.file, text).map_err(|error| StorageError::new(Act::Write, &self.name, error))
     }
 }
 

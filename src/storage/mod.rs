@@ -6,12 +6,13 @@
 //!
 //! Its invariant: **a file that is seen under its name is whole and on the disk.** Every file appears by
 //! write → fsync → rename → fsync of the directory, in one function (in `durable`) that everything uses; what is not
-//! finished is a temporary that no listing shows.
+//! finished is a temporary that no listing shows. The system calls that change anything stand in `disk`.
 //!
 //! [`Storage`] is concrete. All its names are relative and all its answers are plain values or handles of this module,
 //! so that a second kind of storage can take its place behind a trait.
 
 mod beneath;
+mod disk;
 mod durable;
 mod error;
 mod file;
@@ -19,6 +20,8 @@ mod file_system;
 mod listing;
 mod lock;
 mod new_file;
+#[cfg(test)]
+pub(crate) mod recorder;
 mod root;
 mod writeback;
 

@@ -4,17 +4,15 @@
 //! [`NewFile::finish`] returns `Ok`, no name but that of a temporary has ever led to the file; if it never does,
 //! nothing is left of it.
 
-use std::{fs::File, io::Write};
+use std::fs::File;
 
-use rustix::{
-    fd::OwnedFd,
-    fs::{AtFlags, unlinkat},
-};
+use rustix::fd::OwnedFd;
 
 use super::{
     Storage,
     beneath::split,
-    durable::{self, Place, Replace},
+    disk::{self, Place},
+    durable::{self, Replace},
     error::{Act, StorageError},
     writeback,
 };
@@ -53,7 +51,7 @@ impl NewFile {
     /// # Errors
     /// The disk is full, or the system refuses; the file is then of no more use.
     pub fn write_all(&mut self, bytes: &[u8]) -> Result<(), StorageError> {
-        self.file.write_all(bytes).map_err(|error| StorageError::new(Act::Write, &self.name, error))?;
+        disk::append(&self.file, bytes).map_err(|error| StorageError::new(Act::Write, &self.name, error))?;
         self.len_bytes += bytes.len() as u64;
         Ok(())
     }
@@ -103,7 +101,7 @@ impl Drop for NewFile {
     fn drop(&mut self) {
         if !self.is_published {
             // What cannot be removed now is a stale temporary, which the next writer removes.
-            let _ = unlinkat(&self.directory, self.temporary.as_str(), AtFlags::empty());
+            let _ = disk::unlink(Place { directory: &self.directory, name: &self.temporary });
         }
     }
 }

@@ -5,24 +5,24 @@
 
 use std::{
     collections::HashSet,
-    fs::{DirBuilder, File},
+    fs::File,
     io::{self, Read},
-    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
 use rustix::{
     fd::OwnedFd,
-    fs::{Access, AtFlags, FileType, Mode, OFlags, accessat, fstat, fstatfs, mkdirat, open, openat, statat, unlinkat},
+    fs::{Access, AtFlags, FileType, Mode, OFlags, accessat, fstat, fstatfs, open, statat},
     io::Errno,
 };
 
 use crate::format::Timestamp;
 
 use super::{
-    beneath::{DIRECTORY, DIRECTORY_MODE, FILE_MODE, check_name, open_beneath, split},
-    durable::{self, Place, Replace},
+    beneath::{DIRECTORY, check_name, open_beneath, split},
+    disk::{self, Place},
+    durable::{self, Replace},
     error::{Act, StorageError},
     file::StoredFile,
     file_system::FlockReach,
@@ -40,7 +40,7 @@ pub struct Storage {
 struct Inner {
     root: OwnedFd,
     path: PathBuf,
-    /// Directories whose own names this process has made durable.
+    /// Directories that are there, their own names durable, as far as this process knows.
     durable_directories: Mutex<HashSet<String>>,
 }
 
@@ -63,12 +63,13 @@ impl Storage {
     pub fn create_root(path: &Path) -> Result<Self, StorageError> {
         let failed = |error: io::Error| StorageError::new(Act::Create, &path.display().to_string(), error);
         let path = std::path::absolute(path).map_err(failed)?;
-        let missing = path.ancestors().take_while(|path| !path.exists());
-        let changed: Vec<_> = missing.filter_map(Path::parent).collect();
-        DirBuilder::new().recursive(true).mode(DIRECTORY_MODE.as_raw_mode()).create(&path).map_err(failed)?;
-        for parent in changed {
+        let missing: Vec<&Path> = path.ancestors().take_while(|path| !path.exists()).collect();
+        for path in missing.iter().rev().chain([&&*path]) {
+            disk::make_path(path).map_err(failed)?;
+        }
+        for parent in missing.into_iter().filter_map(Path::parent) {
             // A directory that this user may only pass through cannot be one in which something was just made.
-            match File::open(parent).and_then(|directory| directory.sync_all()) {
+            match File::open(parent).and_then(disk::sync) {
                 Err(error) if error.kind() != io::ErrorKind::PermissionDenied => return Err(failed(error)),
                 _ => {}
             }
@@ -117,10 +118,9 @@ impl Storage {
     pub fn create(&self, directory: &str) -> Result<NewFile, StorageError> {
         let fd = self.ensure_directory(directory)?;
         let failed = |error: io::Error| StorageError::new(Act::Create, &join(directory, "a temporary file"), error);
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let temporary = format!("{TEMPORARY_PREFIX}{}", random_name().map_err(failed)?);
-        let file = openat(&fd, temporary.as_str(), flags, FILE_MODE).map_err(|error| failed(error.into()))?;
-        Ok(NewFile::new(self.clone(), file.into(), fd, directory, temporary))
+        let file = disk::create(Place { directory: &fd, name: &temporary }).map_err(failed)?;
+        Ok(NewFile::new(self.clone(), file, fd, directory, temporary))
     }
 
     /// Writes a small file, durably and in one step.
@@ -162,12 +162,15 @@ impl Storage {
         }
     }
 
-    /// Makes a directory and those above it, durably; one that is there already is made durable too.
+    /// Makes a directory, if there is none. That it is there becomes durable only with the next file in the directory above it, or [`Storage::sync_dir`] of that.
     ///
     /// # Errors
     /// It cannot be made, or something else has its name.
     pub fn create_dir(&self, directory: &str) -> Result<(), StorageError> {
-        self.ensure_directory(directory).map(drop)
+        let (above, last) = split(directory);
+        let parent = self.ensure_directory(above)?;
+        self.make(directory, &parent, last)?;
+        self.directory(directory, Act::Open).map(drop)
     }
 
     /// Removes a file. That it is gone becomes durable only with [`Storage::sync_dir`].
@@ -177,7 +180,7 @@ impl Storage {
     pub fn remove(&self, name: &str) -> Result<(), StorageError> {
         let (directory, last) = split(name);
         let fd = self.directory(directory, Act::Remove)?;
-        unlinkat(&fd, last, AtFlags::empty()).map_err(|error| StorageError::new(Act::Remove, name, error))
+        disk::unlink(Place { directory: &fd, name: last }).map_err(|error| StorageError::new(Act::Remove, name, error))
     }
 
     /// Makes all changes of names in `directory` durable: what must be gone before something else goes.
@@ -300,7 +303,8 @@ impl Storage {
         Ok(FlockReach::of_magic(magic))
     }
 
-    /// Opens `directory`, made if absent, with its own name made durable once in the life of this value.
+    /// Opens `directory`, made durably if absent. One that is there is durable: a writer that finds that another has died makes what it left durable
+    /// before anything else.
     pub(super) fn ensure_directory(&self, directory: &str) -> Result<OwnedFd, StorageError> {
         let known = || self.inner.durable_directories.lock().unwrap_or_else(PoisonError::into_inner);
         if directory.is_empty() || known().contains(directory) {
@@ -313,16 +317,22 @@ impl Storage {
         let (above, last) = split(directory);
         check_name(directory).map_err(|error| StorageError::new(Act::Create, directory, error))?;
         let parent = self.ensure_directory(above)?;
-        let failed = |error: io::Error| StorageError::new(Act::Create, directory, error);
-        match mkdirat(&parent, last, DIRECTORY_MODE) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(error) => return Err(failed(error.into())),
+        if self.make(directory, &parent, last)? {
+            durable::sync_directory(&parent).map_err(|error| StorageError::new(Act::Create, directory, error))?;
         }
-        // Even if it was there: the process that made it may have died before this.
-        durable::sync_directory(&parent).map_err(failed)?;
         let fd = self.directory(directory, Act::Open)?;
         known().insert(directory.to_owned());
         Ok(fd)
+    }
+
+    /// Makes a directory; answers whether it was not there before.
+    fn make(&self, directory: &str, parent: &OwnedFd, last: &str) -> Result<bool, StorageError> {
+        check_name(directory).map_err(|error| StorageError::new(Act::Create, directory, error))?;
+        match disk::make_directory(Place { directory: parent, name: last }) {
+            Ok(()) => Ok(true),
+            Err(Errno::EXIST) => Ok(false),
+            Err(error) => Err(StorageError::new(Act::Create, directory, error)),
+        }
     }
 
     pub(super) fn directory(&self, directory: &str, act: Act) -> Result<OwnedFd, StorageError> {
@@ -340,7 +350,7 @@ impl Storage {
             io::ErrorKind::AlreadyExists => StorageError::AlreadyExists { name: name.to_owned() },
             _ => StorageError::new(act, name, error),
         };
-        let fd = open_beneath(&self.inner.root, name, flags).map_err(failed)?;
+        let fd = disk::open(&self.inner.root, name, flags).map_err(failed)?;
         let stat = fstat(&fd).map_err(|error| failed(error.into()))?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(failed(io::Error::other("it is not a regular file")));

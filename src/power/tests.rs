@@ -1,0 +1,160 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Instant;
+
+use super::script::{self, Script};
+use super::search::{Effort, search};
+use crate::backup::Mode;
+use crate::storage::recorder::Event;
+
+/// The life of a store, recorded once for all tests that run at the same time; the last of them removes its files.
+fn life() -> Arc<Script> {
+    static LIFE: Mutex<Weak<Script>> = Mutex::new(Weak::new());
+    let mut shared = LIFE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    shared.upgrade().unwrap_or_else(|| {
+        let life = Arc::new(script::life());
+        *shared = Arc::downgrade(&life);
+        life
+    })
+}
+
+#[test]
+fn no_power_cut_costs_what_was_promised() {
+    let began = Instant::now();
+    let (effort, life) = (Effort::from_environment(), life());
+    let cuts: Vec<usize> = (0..=life.steps.last().unwrap().end).collect();
+    match search(&life, &cuts, &|_| false, effort) {
+        Ok(tried) => println!("{effort:?}: {tried} in {:?}", began.elapsed()),
+        Err(failure) => panic!("{failure}"),
+    }
+}
+
+/// All syncs that there are; docs/reliability.md says what each is for. A command has a site of its own where it has code of its own.
+const SITES: [&str; 25] = [
+    "all: content of marks.toml",
+    "all: content of points/N.toml",
+    "all: content of sources/home.toml",
+    "all: content of store.toml",
+    "all: content of store.toml.copy",
+    "all: names in /: new made",
+    "all: names in : marks.toml named",
+    "all: names in : store.toml named",
+    "all: names in : store.toml.copy named",
+    "all: names in catalogs/: catalogs/N.removed named",
+    "all: names in catalogs/: catalogs/N.removed removed",
+    "all: names in new/: new/store made",
+    "all: names in packs/: packs/xx made",
+    "all: names in points/: points/N.toml named",
+    "all: names in points/: points/N.toml removed",
+    "all: names in sources/: sources/home.toml named",
+    "backup: content of catalogs/N.catalog",
+    "backup: content of packs/xx/N.pack",
+    "backup: names in catalogs/: catalogs/N.catalog named",
+    "backup: names in packs/xx/: packs/xx/N.pack named",
+    "prune: content of catalogs/N.catalog",
+    "prune: content of packs/xx/N.pack",
+    "prune: names in catalogs/: catalogs/N.catalog named",
+    "prune: names in packs/xx/: packs/xx/N.pack named",
+    "prune: names in packs/xx/: packs/xx/N.pack removed",
+];
+
+/// Every sync, by what it is for, with its places in the log. What several commands have code of their own for is a site for each.
+fn sites(script: &Script) -> BTreeMap<String, Vec<usize>> {
+    let mut sites: BTreeMap<_, Vec<usize>> = BTreeMap::new();
+    for (at, event) in script.log.iter().enumerate() {
+        if let Event::Synced { what, .. } = event
+            && let Some(step) = script.steps.iter().find(|step| at < step.end)
+        {
+            let has_own_code = what.contains(".catalog") || what.contains(".pack");
+            let command = if has_own_code { step.command } else { "all" };
+            let what = what.replace(&format!("{}/", script::STORE), "");
+            sites.entry(format!("{command}: {what}")).or_default().push(at);
+        }
+    }
+    sites
+}
+
+#[test]
+fn every_sync_is_missed_when_it_is_left_out() {
+    let effort = Effort { survivals: 5, every_index: false, ..Effort::from_environment() };
+    let life = life();
+    let end = life.steps.last().unwrap().end;
+    let sites = sites(&life);
+    let mut unnoticed = Vec::new();
+    for (site, places) in &sites {
+        let cuts: Vec<usize> = (places[0] + 1..=end).collect();
+        match search(&life, &cuts, &|at| places.contains(&at), effort) {
+            Ok(_) => unnoticed.push(site),
+            Err(failure) => println!("without {site}: {failure}"),
+        }
+    }
+    assert_eq!(sites.keys().map(String::as_str).collect::<Vec<_>>(), SITES);
+    assert!(unnoticed.is_empty(), "not needed, or not looked for: {unnoticed:#?}");
+}
+
+/// A store on which a command is killed right before a sync, and then the next one does its work.
+fn killed(command: &str, before: &str) -> Script {
+    let options = |tag: &str| script::tagged(&[tag], Mode::Auto);
+    let mut stage = script::Stage::new();
+    stage.plant();
+    stage.step("init", |stage| script::init(&stage.store()).unwrap());
+    if command == "backup" {
+        stage.killed("a backup that is killed", before, |stage| stage.back_up_somehow(&options("one")));
+        // No new pack, so nothing but the old one is needed, and nothing syncs its directory by the way.
+        stage.write("tiny", b"changed");
+        stage.step("the backup after it", |stage| stage.back_up(&options("two")).unwrap());
+    } else {
+        stage.step("full", |stage| stage.back_up(&options("one")).unwrap());
+        stage.write("dir/passing", &script::noise(41, 30_000));
+        stage.write("dir/kept", &script::noise(42, 1700));
+        let going = script::made(stage.step("differential", |stage| stage.back_up(&options("two")).unwrap())).0;
+        stage.write("dir/passing", &script::noise(43, 700));
+        stage.step("another", |stage| stage.back_up(&options("three")).unwrap());
+        stage.step("forget", |stage| stage.forget(&[going], false).unwrap());
+        stage.killed("a prune that is killed", before, script::Stage::prune);
+        stage.step("the prune after it", |stage| stage.prune().unwrap());
+    }
+    stage.keep_index();
+    stage.finish()
+}
+
+/// What is synced, and where a kill is of interest: before the names that a command gives or takes are durable.
+fn kills(life: &Script) -> BTreeSet<(&'static str, &str)> {
+    let mut kills = BTreeSet::new();
+    for (step, command) in [("full", "backup"), ("prune that rewrites a pack", "prune")] {
+        let at = life.steps.iter().position(|found| found.name == step).unwrap();
+        for event in &life.log[life.steps[at - 1].end..life.steps[at].end] {
+            if let Event::Synced { what, .. } = event
+                && what.starts_with("names in")
+            {
+                kills.insert((command, what.as_str()));
+            }
+        }
+    }
+    kills
+}
+
+#[test]
+fn what_a_killed_command_left_is_durable_before_it_is_built_upon() {
+    let began = Instant::now();
+    let from_environment = Effort::from_environment();
+    let effort = Effort { survivals: from_environment.survivals.min(16) - 2, every_index: false, ..from_environment };
+    let mut noticed = 0;
+    for (command, before) in kills(&life()) {
+        let script = killed(command, before);
+        let at = script.steps.iter().position(|step| !step.has_returned).unwrap();
+        let cuts: Vec<usize> = (script.steps[at].end..=script.steps[at + 1].end).collect();
+        match search(&script, &cuts, &|_| false, effort) {
+            Ok(tried) => println!("{command} killed before {before}: {tried} until {:?}", began.elapsed()),
+            Err(failure) => panic!("{command} killed before {before}: {failure}"),
+        }
+        // The same without what the next writer makes durable at its beginning.
+        let is_left_out =
+            |at: usize| matches!(&script.log[at], Event::Synced { what, .. } if what.ends_with("as found"));
+        if let Err(failure) = search(&script, &cuts, &is_left_out, effort) {
+            println!("noticed: {failure}");
+            noticed += 1;
+        }
+    }
+    assert!(noticed >= 5, "what the next writer makes durable is never missed: {noticed}");
+}
