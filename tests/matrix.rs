@@ -44,6 +44,11 @@ fn fixture() -> Fixture {
     for file in 0..6_u64 {
         files.insert(format!("small-{file}"), noise(file, 20_000));
     }
+    // Of what is compressed a damaged block may give nothing at all.
+    for file in 0..4_u64 {
+        let words: Vec<String> = noise(file + 70, 9_000).iter().map(|byte| format!("word-{byte} ")).collect();
+        files.insert(format!("text-{file}"), words.concat().into_bytes());
+    }
     files.insert("large".to_owned(), noise(50, 700_000));
     files.insert("tiny".to_owned(), b"inside the catalog".to_vec());
     let mut points = BTreeMap::new();
@@ -56,6 +61,7 @@ fn fixture() -> Fixture {
     copy(&place.store(), &place.path("older"));
     Place::settle();
     files.insert("small-1".to_owned(), noise(101, 20_000));
+    files.insert("text-1".to_owned(), b"another line of text\n".repeat(2_000));
     files.insert("added".to_owned(), noise(102, 20_000));
     back_up(&files, &["--tag", "two"]);
     files.insert("small-2".to_owned(), noise(103, 20_000));
@@ -284,6 +290,10 @@ fn try_one(fixture: &Fixture, file: &str, how: How, copy_number: usize) -> bool 
     assert!(matches!(ran.code, 0 | 4), "{}: {ran:#?}", next.what);
     let after = next.read(&fixture.points);
     assert!(whole.is_subset(&after), "{}: {whole:?} were whole, {after:?} are; {ran:#?}", next.what);
+    // A catalog that nothing stands on can vanish unseen.
+    if how != How::Missing {
+        assert_eq!(ran.code == 4, after.len() < fixture.points.len(), "{}: {after:?} are whole; {ran:#?}", next.what);
+    }
     for point in next.run(&["list", "--json"]).json() {
         let is_marked = !point["damaged"].as_array().unwrap().is_empty();
         let number = point["number"].as_u64().unwrap();

@@ -35,6 +35,10 @@ pub struct Leaving {
 
 /// Drops what nobody uses any more of a directory below `root`.
 pub(crate) fn shake_off(live: &Live, scaffold: &Scaffold, root: impl AsFd, leaving: &Leaving) -> io::Result<()> {
+    // The kernel may remember that the name is not there.
+    for stub in &leaving.hidden {
+        live.invalidate_entry(stub.parent, &stub.name)?;
+    }
     let up = scaffold.raise_alone(&leaving.hidden);
     let within = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;

@@ -54,5 +54,17 @@ pub enum CatalogError {
     Compression(#[source] std::io::Error),
 }
 
+impl CatalogError {
+    /// Whether it is the catalog that is wrong, and not this process or machine.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Storage(error) => error.is_unreadable(),
+            Self::Damaged { .. } | Self::Mismatch { .. } => true,
+            Self::Unwritable { .. } | Self::Compression(_) => false,
+        }
+    }
+}
+
 /// The result of reading or writing a catalog.
 pub type Result<T> = std::result::Result<T, CatalogError>;

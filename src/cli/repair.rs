@@ -1,6 +1,7 @@
 //! `dbakfs repair`.
 
 use std::sync::Mutex;
+use std::sync::atomic::Ordering;
 
 use dbakfs::backup::{self, Notice};
 use dbakfs::repair::{self, Action, Event};
@@ -10,7 +11,7 @@ use dbakfs::verify::Progress;
 use indicatif::HumanBytes;
 use serde_json::json;
 
-use super::{Exit, Failure, Global, Result, forget, output, progress, store};
+use super::{Exit, Failure, Global, Result, forget, output, progress, signals, store};
 
 /// Save what can be saved of a damaged store
 #[derive(Debug, clap::Args)]
@@ -33,6 +34,7 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
         print(global, &Event::Done(&Action::MadeAnew { name: "store.toml".to_owned(), why: why.to_owned() }))?;
     }
     let (store, lock) = forget::writer(global, args.wait)?;
+    let stop = signals::stop_flag()?;
     let state = Mutex::new(Progress::default());
     let at = || *state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let describe = || {
@@ -42,7 +44,7 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
     let mut printed = Ok(());
     let report = progress::shown(global, describe, |bar| {
         let tell = |now| *state.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = now;
-        repair::repair(&store, &lock, &tell, &mut |event| {
+        repair::repair(&store, &lock, &|| stop.load(Ordering::Relaxed), &tell, &mut |event| {
             if printed.is_ok() {
                 printed = bar.suspend(|| print(global, &event));
             }
@@ -57,8 +59,12 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
             output::complain(&format!("warning: {text}"));
         }
     };
-    backup::rebuild_index(&store, Wait::Never, &say)?;
+    if let Err(error) = backup::rebuild_index(&store, Wait::Never, &say) {
+        // The next backup does it by itself.
+        output::complain(&format!("warning: the index was not rebuilt: {error}"));
+    }
     let hurt = report.after.points.values().filter(|point| !point.is_whole() && !point.is_forgotten).count();
+    let hurt = hurt + report.lost.iter().filter(|number| !report.after.points.contains_key(number)).count();
     let exit = if hurt == 0 { Exit::Done } else { Exit::Damage };
     if global.json {
         output::json(&json!({ "event": "summary", "actions": report.actions.len(), "points_hurt": hurt }))?;

@@ -53,8 +53,8 @@ impl Moves {
         let run = runs[at];
         let from_start = place.offset - run.offset;
         let fits = u64::from(from_start) + u64::from(len) <= u64::from(run.len);
-        let to = Place { offset: run.to.offset + from_start, ..run.to };
-        fits.then(|| (self.packs[run.to.pack as usize], to))
+        let to = || Place { offset: run.to.offset + from_start, ..run.to };
+        fits.then(|| (self.packs[run.to.pack as usize], to()))
     }
 }
 
@@ -139,7 +139,12 @@ impl Copier<'_> {
         let table = pack.chunks()?;
         let live = |row: usize| used.live.has(u32::try_from(row).unwrap_or(u32::MAX));
         let mut blocks = Vec::new();
-        let rows: Vec<(usize, &(ChunkId, Chunk))> = table.iter().enumerate().filter(|(row, _)| live(*row)).collect();
+        let mut rows: Vec<(usize, &(ChunkId, Chunk))> =
+            table.iter().enumerate().filter(|(row, _)| live(*row)).collect();
+        // What a sound table has: then a block's rows are no more bytes than the block.
+        rows.dedup_by(|(_, (_, next)), (_, (_, one))| {
+            one.block == next.block && next.offset < one.offset.saturating_add(one.len)
+        });
         for rows in rows.chunk_by(|(_, (_, one)), (_, (_, next))| one.block == next.block) {
             let block = rows[0].1.1.block;
             if !step(pack.blocks().get(block as usize).map_or(0, |frame| frame.stored_len.into())) {
@@ -153,7 +158,11 @@ impl Copier<'_> {
 
     fn block(&mut self, pack: &Pack, block: u32, chunks: &[(ChunkId, Chunk)]) -> Result<Vec<Moved>> {
         let bytes = match (pack.block(block), self.on_damage) {
-            (Err(error), OnDamage::Salvage) if error.is_damage() => pack.damaged_block(block)?,
+            (Err(error), OnDamage::Salvage) if error.is_damage() => match pack.damaged_block(block) {
+                // This block costs what lies in it, and no other.
+                Err(error) if error.is_damage() => return Ok(Vec::new()),
+                answer => answer?,
+            },
             (answer, _) => answer?,
         };
         let key = &self.store.config().secrets.chunk_key;

@@ -146,17 +146,23 @@ impl<'a> Scan<'a> {
         let begins_after = |chunk: &Chunk| (chunk.block, chunk.offset) > (place.block, place.offset);
         let first = table.partition_point(|(_, chunk)| !begins_after(chunk)).saturating_sub(1);
         let end = place.offset.saturating_add(len);
-        for (row, (_, chunk)) in table.iter().enumerate().skip(first) {
-            if chunk.block != place.block || chunk.offset >= end {
-                if chunk.block > place.block || chunk.offset >= end {
-                    break;
-                }
+        let mut covered = place.offset;
+        for (row, (_, chunk)) in (0..).zip(&table[..]).skip(first) {
+            if chunk.block > place.block || chunk.block == place.block && chunk.offset >= end {
+                break;
+            }
+            if chunk.block < place.block {
                 continue;
             }
-            if used.live.set(u32::try_from(row).unwrap_or(u32::MAX)) {
+            if chunk.offset <= covered {
+                covered = covered.max(chunk.offset.saturating_add(chunk.len));
+            }
+            if used.live.set(row) {
                 used.live_bytes += u64::from(chunk.len);
             }
         }
+        // A table that does not know of bytes that are needed does not say what can go.
+        used.is_fixed |= covered < end;
     }
 
     /// What is known of a pack; met now, if it was not before.

@@ -77,6 +77,12 @@ pub fn removed_catalog_number(file_name: &str) -> Option<Number> {
     number(file_name.strip_suffix(REMOVED_SUFFIX)?)
 }
 
+/// The number of a file in `catalogs/` that is, was, or was meant to be the catalog of a backup, whatever is behind its number; `None` for any other file.
+#[must_use]
+pub fn any_catalog_number(file_name: &str) -> Option<Number> {
+    number(file_name.split_once('.')?.0)
+}
+
 /// `points/00000042.toml`.
 #[must_use]
 pub fn point(number: Number) -> String {

@@ -97,7 +97,7 @@ impl PackError {
     #[must_use]
     pub fn is_damage(&self) -> bool {
         match self {
-            Self::Storage(error) => error.is_not_found(),
+            Self::Storage(error) => error.is_not_found() || error.is_unreadable(),
             Self::Damaged { .. }
             | Self::Overlap { .. }
             | Self::Length { .. }

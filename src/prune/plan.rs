@@ -88,9 +88,15 @@ pub(super) fn expire(points: &Points, before: Timestamp) -> (Vec<Expired>, Vec<N
     };
     let waiting_differentials = forgotten.values().filter(|(_, at)| !has_time_come(at)).filter_map(|(point, _)| *point);
     let bases: BTreeSet<Number> = points.points.iter().chain(waiting_differentials).filter_map(base).collect();
+    // One that stays and cannot be read may stand on any full before it.
+    let stays = |number: &&Number| forgotten.get(*number).is_none_or(|(_, at)| !has_time_come(at));
+    let blind = points.unreadable.iter().filter(stays).max().copied();
+    let may_be_stood_on = |number: Number, point: Option<&Point>| {
+        bases.contains(&number) || point.is_none_or(Point::is_full) && blind.is_some_and(|blind| number < blind)
+    };
     let (mut expired, mut waiting) = (Vec::new(), Vec::new());
-    for (number, (point, forgotten)) in forgotten {
-        if has_time_come(&forgotten) && !bases.contains(&number) {
+    for (number, (point, forgotten)) in forgotten.clone() {
+        if has_time_come(&forgotten) && !may_be_stood_on(number, point) {
             expired.push(Expired { number, point: point.cloned(), forgotten });
         } else {
             waiting.push(number);

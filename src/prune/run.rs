@@ -145,7 +145,7 @@ impl Run<'_> {
         self.hide_expired(&report.plan)?;
         if !report.plan.repacks.is_empty() {
             // Room for what is written, where nobody can miss it.
-            if lease::oldest_generation(store)?.is_none() {
+            if self.readers_left()? == 0 {
                 let named: BTreeSet<_> = usage.listed_by.values().flatten().map(|pack| pack.id).collect();
                 let nameless = |pack: &PackRef| !named.contains(&pack.id);
                 let unneeded: Vec<PackRef> = report.plan.unneeded.iter().copied().filter(nameless).collect();
@@ -161,10 +161,7 @@ impl Run<'_> {
             // Of points that an earlier prune took away, and then the power went.
             return self.forget_notes();
         }
-        self.step(Progress::Waiting)?;
-        let (highest, patience) = (Points::highest(store.storage())?, self.options.readers);
-        let notify = &mut *self.notify;
-        let readers = readers::left(store, self.lock, highest, patience, &mut |text| notify(Event::Problem(&text)))?;
+        let readers = self.readers_left()?;
         if readers > 0 {
             let packs: u64 = going.iter().map(|pack| pack.file_len).sum();
             let catalogs: u64 = removed.iter().map(|(_, len)| len).sum();
@@ -173,6 +170,14 @@ impl Run<'_> {
         }
         self.remove(&going, report)?;
         self.forget_for_good(&removed, report)
+    }
+
+    /// How many readers may still see what is unreachable by now.
+    fn readers_left(&mut self) -> Result<usize> {
+        self.step(Progress::Waiting)?;
+        let (highest, patience) = (Points::highest(self.store.storage())?, self.options.readers);
+        let notify = &mut *self.notify;
+        Ok(readers::left(self.store, self.lock, highest, patience, &mut |text| notify(Event::Problem(&text)))?)
     }
 
     /// Takes the catalogs of expired points out of every listing. Readers that have listed them find them under their other names.

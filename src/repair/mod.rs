@@ -1,7 +1,8 @@
 //! Saving what can be saved of a damaged store.
 //!
 //! Owns the order of mending. Refuses to judge what is damaged (that is verification's) and to remove anything: what is damaged is set aside, under its name
-//! with `.damaged` behind it. Invariant: after every step each file that could be read before can be read, and none reads other bytes.
+//! with `.damaged` behind it. Invariant: none reads other bytes at any step, and after each step whoever opens the store anew reads what could be read before; a reader that holds the
+//! store open and does not go over to revisions meets errors.
 //!
 //! The steps: small files, which are made anew or set aside; packs and catalogs that stand under each other's names, which are put back; then all is verified. Of each pack of which
 //! something cannot be read, all chunks that are still what their ids say are copied into new packs, and catalogs get revisions that name these. The pack is set aside,

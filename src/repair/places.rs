@@ -4,7 +4,7 @@
 
 use super::Result;
 use super::run::Action;
-use crate::catalog::{Catalog, CatalogError};
+use crate::catalog::Catalog;
 use crate::format::{Number, layout};
 use crate::pack::{self, Pack, PackError};
 use crate::repository::RepositoryError;
@@ -74,8 +74,8 @@ pub(super) fn catalogs(store: &Store, done: &mut dyn FnMut(Action)) -> Result<()
                 done(Action::SetAside { name, to, why: format!("it is the catalog of backup {said}") });
             }
             // What cannot be read is for verification to find.
-            Ok(_) | Err(CatalogError::Damaged { .. } | CatalogError::Mismatch { .. }) => {}
-            Err(error) => return Err(error.into()),
+            Err(error) if !error.is_damage() => return Err(error.into()),
+            Ok(_) | Err(_) => {}
         }
     }
     put_back(store, misplaced, done)

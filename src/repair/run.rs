@@ -68,15 +68,18 @@ pub struct Report {
     pub actions: Vec<Action>,
     /// What the structure of the store looks like now.
     pub after: verify::Report,
+    /// Points whose catalogs are lost: nothing of them is left but what is set aside.
+    pub lost: Vec<Number>,
 }
 
 /// Mends the store. Readers may go on; mounts go over to what was saved. `progress` is called from several threads.
 ///
 /// # Errors
-/// Where the store cannot be read or written; what was done till then is whole, and another repair goes on.
+/// Where the store cannot be read or written, or it was stopped; what was done till then is whole, and another repair goes on.
 pub fn repair(
     store: &Store,
     lock: &WriterLock,
+    is_stopped: &dyn Fn() -> bool,
     progress: &(dyn Fn(Progress) + Sync),
     notify: &mut dyn FnMut(Event<'_>),
 ) -> Result<Report> {
@@ -94,9 +97,11 @@ pub fn repair(
         done(Action::MadeAnew { name: layout::MARKS_TOML.to_owned(), why }, notify);
     }
     let found = verified(store, Depth::Data, progress, notify)?;
+    // First: what catalogs that cannot be opened need is not known, and they are told from those that only now cannot be.
+    let mut lost = salvage::catalogs(store, &mut |action| done(action, notify))?;
+    lost.retain(|number| !PointNotes::read(store.storage(), *number).is_ok_and(|notes| notes.forgotten.is_some()));
     let hurt = salvage::hurt(&found);
-    salvage::packs(store, lock, &hurt, &mut |action| done(action, notify))?;
-    salvage::catalogs(store, &mut |action| done(action, notify))?;
+    salvage::packs(store, lock, &hurt, is_stopped, &mut |action| done(action, notify))?;
     // Blocks that are damaged where they stay were found before; everything else is seen in the structure.
     let mut after = verified(store, Depth::Structure, &|_| (), &mut |_| ())?;
     for (number, before) in &found.points {
@@ -112,7 +117,7 @@ pub fn repair(
             done(action, notify);
         }
     }
-    Ok(Report { actions, after })
+    Ok(Report { actions, after, lost })
 }
 
 fn verified(

@@ -10,12 +10,12 @@ use super::Result;
 use super::places::{numbers, set_aside};
 use super::run::Action;
 use crate::cache::ByteCache;
-use crate::catalog::{Catalog, CatalogError};
+use crate::catalog::Catalog;
 use crate::compaction::{self, Moves, OnDamage, Scan, Stay};
 use crate::format::catalog::PackRef;
 use crate::format::pack::PackId;
 use crate::format::{Number, layout};
-use crate::pack;
+use crate::pack::{self, Pack};
 use crate::repository::{Points, ReaderWait, Store, WriterLock, readers};
 use crate::verify::{Harm, Object, Report};
 
@@ -33,6 +33,7 @@ pub(super) fn packs(
     store: &Store,
     lock: &WriterLock,
     hurt: &BTreeSet<PackId>,
+    is_stopped: &dyn Fn() -> bool,
     done: &mut dyn FnMut(Action),
 ) -> Result<()> {
     let storage = store.storage();
@@ -44,9 +45,8 @@ pub(super) fn packs(
     let mut scan = Scan::new(storage);
     numbers(store)?.into_iter().for_each(|number| scan.catalog(number));
     let usage = scan.finish();
-    let mut hopeless = Vec::new();
-    let moves =
-        Moves::copy(store, &usage, &there, OnDamage::Salvage, &mut |error| hopeless.push(error), &mut |_| true)?;
+    // Why nothing could be copied of a pack is found again below.
+    let moves = Moves::copy(store, &usage, &there, OnDamage::Salvage, &mut |_| (), &mut |_| !is_stopped())?;
     let level = store.config().chunking.zstd_level;
     for (number, packs) in &usage.listed_by {
         let names_one = packs.iter().any(|pack| moves.has(&pack.id));
@@ -64,9 +64,20 @@ pub(super) fn packs(
             done(Action::Left { name, why: "a catalog that is damaged, too, refers to it".to_owned() });
             continue;
         }
+        let is_needed = usage.packs.get(&pack.id).is_some_and(|used| used.is_fixed || used.live_bytes > 0);
+        let why = match Pack::open_headless(storage, pack) {
+            _ if moves.has(&pack.id) => "what can be read of it was copied".to_owned(),
+            _ if !is_needed => "nothing refers to it".to_owned(),
+            Err(error) if error.is_damage() => error.to_string(),
+            // Its blocks are found by their numbers, so what is sound of them can be read where it is.
+            _ => {
+                let why = "its table of chunks cannot be read, so nothing says which of its bytes are right".to_owned();
+                done(Action::Left { name, why });
+                continue;
+            }
+        };
         let to = set_aside(store, &name)?;
-        let why = if moves.has(&pack.id) { "what can be read of it was copied" } else { "nothing of it can be read" };
-        done(Action::SetAside { name, to, why: why.to_owned() });
+        done(Action::SetAside { name, to, why });
     }
     Ok(())
 }
@@ -76,7 +87,7 @@ pub(super) fn catalogs(store: &Store, done: &mut dyn FnMut(Action)) -> Result<Ve
     let mut lost = Vec::new();
     for number in numbers(store)? {
         match Catalog::open(store.storage(), number, Arc::new(ByteCache::new(0))) {
-            Err(error @ (CatalogError::Damaged { .. } | CatalogError::Mismatch { .. })) => {
+            Err(error) if error.is_damage() => {
                 let name = layout::catalog(number);
                 let to = set_aside(store, &name)?;
                 done(Action::SetAside { name, to, why: error.to_string() });

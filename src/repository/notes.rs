@@ -29,7 +29,7 @@ pub struct PointNotes {
     /// When it was forgotten; it is no longer listed then, and prune may remove it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forgotten: Option<Timestamp>,
-    /// What was found damaged, one line each. Nothing writes it yet.
+    /// What was found damaged, one line each.
     pub damaged: Vec<String>,
     /// What later programs keep here.
     #[serde(flatten)]

@@ -126,6 +126,7 @@ impl Points {
     /// # Errors
     /// Where the directory cannot be read.
     pub fn highest(storage: &Storage) -> Result<Option<Number>, RepositoryError> {
-        Ok(storage.list(layout::CATALOGS)?.iter().filter_map(|(name, _)| layout::catalog_number(name)).max())
+        // Those that were pruned or set aside, too: their numbers are used.
+        Ok(storage.list(layout::CATALOGS)?.iter().filter_map(|(name, _)| layout::any_catalog_number(name)).max())
     }
 }

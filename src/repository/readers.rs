@@ -32,11 +32,14 @@ pub fn left(
     ReaderWait(patience): ReaderWait,
     told: &mut dyn FnMut(String),
 ) -> Result<usize, RepositoryError> {
-    // On a full disk the generation cannot be raised, and where nobody reads it need not be.
-    if lease::oldest_generation(store)?.is_none() {
-        return Ok(0);
-    }
-    let raised = marks::raise_generation(store, lock, highest)?;
+    // For readers without a lease, too: a mount of theirs goes over to revisions when it sees it.
+    let raised = match marks::raise_generation(store, lock, highest) {
+        // On a full disk it cannot be raised, and where nobody has a lease it need not be.
+        Err(RepositoryError::Storage(error)) if error.is_full() && lease::oldest_generation(store)?.is_none() => {
+            return Ok(0);
+        }
+        answer => answer?,
+    };
     if let Some(problem) = raised.problem {
         told(problem.to_string());
     }

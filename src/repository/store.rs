@@ -13,7 +13,7 @@ use crate::storage::{LockKind, Replace, Storage, StorageError, Wait};
 use crate::format::layout;
 
 use super::{
-    config::{CONFIG_LIMIT_BYTES, Chunking, Config},
+    config::{CONFIG_LIMIT_BYTES, Chunking, Config, ConfigError},
     error::RepositoryError,
     marks::Marks,
 };
@@ -85,25 +85,24 @@ impl Store {
     /// There is no store, both are lost, or the system refuses.
     pub fn mend_description(path: &Path) -> Result<bool, RepositoryError> {
         let storage = Storage::open_root(path)?;
-        let text = |name| storage.read_small(name, CONFIG_LIMIT_BYTES).ok();
-        let good = |name| text(name).filter(|text| Config::parse(text).is_ok());
-        match (good(layout::STORE_TOML), good(layout::STORE_COPY)) {
-            (Some(text), copy) => {
-                if copy.as_ref() != Some(&text) {
-                    storage.put(layout::STORE_COPY, &text, Replace::Always)?;
-                }
-                Ok(false)
+        let Some(text) = intact(&storage, path, layout::STORE_TOML)? else {
+            let Some(copy) = intact(&storage, path, layout::STORE_COPY)? else {
+                return Err(Self::open(path).err().unwrap_or(RepositoryError::NotFound { path: path.to_owned() }));
+            };
+            let Some(_lock) = storage.lock(layout::WRITER_LOCK, LockKind::Exclusive, Wait::Never)? else {
+                return Err(RepositoryError::Busy { holder: None });
+            };
+            if let Ok(damaged) = storage.read_small(layout::STORE_TOML, CONFIG_LIMIT_BYTES) {
+                let aside = format!("{}{}", layout::STORE_TOML, layout::DAMAGED_SUFFIX);
+                storage.put(&aside, &damaged, Replace::Always)?;
             }
-            (None, Some(copy)) => {
-                if storage.exists(layout::STORE_TOML)? {
-                    let aside = format!("{}{}", layout::STORE_TOML, layout::DAMAGED_SUFFIX);
-                    storage.rename(layout::STORE_TOML, &aside, Replace::Always)?;
-                }
-                storage.put(layout::STORE_TOML, &copy, Replace::Never)?;
-                Ok(true)
-            }
-            (None, None) => Err(Self::open(path).err().unwrap_or(RepositoryError::NotFound { path: path.to_owned() })),
+            storage.put(layout::STORE_TOML, &copy, Replace::Always)?;
+            return Ok(true);
+        };
+        if intact(&storage, path, layout::STORE_COPY)?.as_ref() != Some(&text) {
+            storage.put(layout::STORE_COPY, &text, Replace::Always)?;
         }
+        Ok(false)
     }
 
     /// The store's files.
@@ -132,6 +131,22 @@ pub fn default_path(xdg_data_home: Option<OsString>, home: Option<OsString>) -> 
     let absolute = |path: Option<OsString>| path.map(PathBuf::from).filter(|path| path.is_absolute());
     let data = absolute(xdg_data_home).or_else(|| absolute(home).map(|home| home.join(".local/share")))?;
     Some(data.join("dbakfs/store"))
+}
+
+/// The text of a description; nothing where it is lost or damaged. One that this program must not obey is no damage.
+fn intact(storage: &Storage, path: &Path, name: &str) -> Result<Option<Vec<u8>>, RepositoryError> {
+    let text = match storage.read_small(name, CONFIG_LIMIT_BYTES) {
+        Ok(text) => text,
+        Err(error @ StorageError::Io { .. }) if !error.is_not_found() && !error.is_unreadable() => {
+            return Err(error.into());
+        }
+        Err(_) => return Ok(None),
+    };
+    match Config::parse(&text) {
+        Ok(_) => Ok(Some(text)),
+        Err(ConfigError::Malformed(_) | ConfigError::OutOfBounds { .. }) => Ok(None),
+        Err(source) => Err(RepositoryError::Config { path: path.to_owned(), source }),
+    }
 }
 
 /// Accepts what an interrupted `init` may have left, and the one directory that new file systems are born with.

@@ -111,6 +111,13 @@ impl StorageError {
         matches!(self.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied)
     }
 
+    /// Whether the medium does not give back what was written: it is damaged, and asking again will not help.
+    #[must_use]
+    pub fn is_unreadable(&self) -> bool {
+        let Self::Io { source, .. } = self else { return false };
+        matches!(source.raw_os_error(), Some(libc::EIO | libc::EUCLEAN | libc::EBADMSG))
+    }
+
     /// Whether the disk or the user's quota is full.
     #[must_use]
     pub fn is_full(&self) -> bool {
