@@ -8,12 +8,11 @@ use dbakfs::format::{Number, Point, Timestamp};
 use dbakfs::repository::address::{self, Exactness, PointAddress};
 use dbakfs::repository::forgetting::{self, ForgetError};
 use dbakfs::repository::notes::Notes;
-use dbakfs::repository::{Points, Store, WriterLock};
-use dbakfs::storage::Wait;
+use dbakfs::repository::{Points, Store};
 use jiff::tz::TimeZone;
 use serde_json::json;
 
-use super::{Exit, Failure, Global, Result, output, points, signals, store};
+use super::{Exit, Failure, Global, Result, output, points, store};
 
 /// Drop points in time; they can be brought back until `prune` reclaims their space
 #[derive(Debug, clap::Args)]
@@ -59,7 +58,7 @@ pub(crate) struct UnforgetArgs {
 }
 
 pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
-    let (store, lock) = writer(global, args.wait)?;
+    let (store, lock) = store::writer(global, args.wait)?;
     let points = listed(&store)?;
     let wanted = numbers(&args.points, |address| resolve(&points, address))?;
     let order = forgetting::forget(&points, &wanted, args.with_differentials).map_err(refused)?;
@@ -77,7 +76,7 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
 }
 
 pub(crate) fn run_unforget(global: &Global, args: &UnforgetArgs) -> Result<Exit> {
-    let (store, lock) = writer(global, args.wait)?;
+    let (store, lock) = store::writer(global, args.wait)?;
     let points = listed(&store)?;
     // As if they had not been forgotten: then tags name them, too.
     let mut notes = points.notes.clone();
@@ -95,15 +94,6 @@ pub(crate) fn run_unforget(global: &Global, args: &UnforgetArgs) -> Result<Exit>
         print(global, verb, *number, point, false)?;
     }
     Ok(Exit::Done)
-}
-
-/// The store and its writer lock.
-pub(crate) fn writer(global: &Global, wait: bool) -> Result<(Store, WriterLock)> {
-    store::close_to_others();
-    let store = store::open(global)?;
-    let cancel = signals::stop_flag()?;
-    let lock = super::backup::waiting(wait, &cancel, || Ok(WriterLock::take(&store, Wait::Never)?))?;
-    Ok((store, lock))
 }
 
 /// The points, without a lease: whoever holds the writer lock is the only one to remove anything.

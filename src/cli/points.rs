@@ -1,6 +1,6 @@
 //! Points as people name them and as they are printed.
 
-use dbakfs::format::{Point, PointKind};
+use dbakfs::format::Point;
 use dbakfs::repository::address::{self, Exactness, PointAddress};
 use dbakfs::repository::{Points, Reader, when};
 use jiff::tz::TimeZone;
@@ -102,10 +102,7 @@ pub(crate) fn shown(points: &Points, point: &Point, position: usize) -> Shown {
         r#type: kind(point),
         series: point.series().0,
         position,
-        base: match point.kind {
-            PointKind::Full => None,
-            PointKind::Differential { base, .. } => Some(base.0),
-        },
+        base: point.kind.base().map(|base| base.0),
         tags: notes.tags.iter().map(ToString::to_string).collect(),
         pinned: notes.pinned,
         forgotten: notes.forgotten.map(when::format_point_time),

@@ -12,7 +12,7 @@ use indicatif::HumanBytes;
 use jiff::{Span, SpanRelativeTo};
 use serde_json::json;
 
-use super::{Exit, Failure, Global, Result, forget, output, points, progress, signals};
+use super::{Exit, Failure, Global, Result, output, points, progress, signals, store};
 
 /// Reclaim the space of forgotten points
 #[derive(Debug, clap::Args)]
@@ -52,7 +52,7 @@ fn grace(text: &str) -> std::result::Result<i64, String> {
 }
 
 pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
-    let (store, lock) = forget::writer(global, args.wait)?;
+    let (store, lock) = store::writer(global, args.wait)?;
     let stop = signals::stop_flag()?;
     let options = Options {
         forgotten_before: Timestamp::now().plus_secs(-args.grace),

@@ -11,7 +11,7 @@ use dbakfs::verify::Progress;
 use indicatif::HumanBytes;
 use serde_json::json;
 
-use super::{Exit, Failure, Global, Result, forget, output, progress, signals, store};
+use super::{Exit, Failure, Global, Result, output, progress, signals, store};
 
 /// Save what can be saved of a damaged store
 #[derive(Debug, clap::Args)]
@@ -33,7 +33,7 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
         let why = "it was lost or damaged; its copy was not";
         print(global, &Event::Done(&Action::MadeAnew { name: "store.toml".to_owned(), why: why.to_owned() }))?;
     }
-    let (store, lock) = forget::writer(global, args.wait)?;
+    let (store, lock) = store::writer(global, args.wait)?;
     let stop = signals::stop_flag()?;
     let state = Mutex::new(Progress::default());
     let at = || *state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

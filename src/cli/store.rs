@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use dbakfs::repository::config::Chunking;
-use dbakfs::repository::{CacheBytes, Reader, RepositoryError, Store, default_path};
+use dbakfs::repository::{CacheBytes, Reader, RepositoryError, Store, WriterLock, default_path};
+use dbakfs::storage::Wait;
 
-use super::{Exit, Failure, Global, Result, output};
+use super::{Exit, Failure, Global, Result, output, signals};
 
 /// The path of the store, and whether it is the default one.
 fn path(global: &Global) -> Result<(PathBuf, bool)> {
@@ -75,4 +76,13 @@ pub(crate) fn reader(global: &Global, cache: CacheBytes) -> Result<Reader> {
         output::complain(&format!("warning: reading without a lease, a prune elsewhere would not wait: {reason}"));
     }
     Ok(reader)
+}
+
+/// The store and its writer lock.
+pub(crate) fn writer(global: &Global, wait: bool) -> Result<(Store, WriterLock)> {
+    close_to_others();
+    let store = open(global)?;
+    let cancel = signals::stop_flag()?;
+    let lock = super::backup::waiting(wait, &cancel, || Ok(WriterLock::take(&store, Wait::Never)?))?;
+    Ok((store, lock))
 }

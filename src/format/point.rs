@@ -84,6 +84,17 @@ pub enum PointKind {
     },
 }
 
+impl PointKind {
+    /// The number of the base of a differential.
+    #[must_use]
+    pub const fn base(&self) -> Option<Number> {
+        match self {
+            Self::Full => None,
+            Self::Differential { base, .. } => Some(*base),
+        }
+    }
+}
+
 /// What one backup counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
@@ -151,9 +162,9 @@ impl Point {
     /// The full that this point stands on: itself, or its base.
     #[must_use]
     pub const fn series(&self) -> Number {
-        match self.kind {
-            PointKind::Full => self.number,
-            PointKind::Differential { base, .. } => base,
+        match self.kind.base() {
+            None => self.number,
+            Some(base) => base,
         }
     }
 
@@ -161,10 +172,7 @@ impl Point {
     #[must_use]
     pub fn is_possible(&self) -> bool {
         let older = |number: Number| number.0 > 0 && number < self.number;
-        let base = match self.kind {
-            PointKind::Full => None,
-            PointKind::Differential { base, .. } => Some(base),
-        };
+        let base = self.kind.base();
         (Number(1)..=Number::MAX).contains(&self.number)
             && base.is_none_or(older)
             && self.previous.is_none_or(older)

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::compaction::Usage;
 use crate::format::catalog::PackRef;
 use crate::format::pack::PackId;
-use crate::format::{Number, Point, PointKind, Timestamp};
+use crate::format::{Number, Point, Timestamp};
 use crate::repository::Points;
 
 /// A forgotten point whose time has come.
@@ -82,10 +82,7 @@ pub(super) fn expire(points: &Points, before: Timestamp) -> (Vec<Expired>, Vec<N
         .filter_map(|(number, point)| Some((number, (point, forgotten_at(number)?))))
         .collect();
     let has_time_come = |at: &Timestamp| *at <= before;
-    let base = |point: &Point| match point.kind {
-        PointKind::Full => None,
-        PointKind::Differential { base, .. } => Some(base),
-    };
+    let base = |point: &Point| point.kind.base();
     let waiting_differentials = forgotten.values().filter(|(_, at)| !has_time_come(at)).filter_map(|(point, _)| *point);
     let bases: BTreeSet<Number> = points.points.iter().chain(waiting_differentials).filter_map(base).collect();
     // One that stays and cannot be read may stand on any full before it.

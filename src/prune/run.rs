@@ -122,7 +122,8 @@ impl Run<'_> {
         let storage = self.store.storage();
         let (expired, waiting) = plan::expire(points, self.options.forgotten_before);
         let gone: BTreeSet<Number> = expired.iter().map(|expired| expired.number).collect();
-        let kept: Vec<Number> = catalogs(self.store)?.into_iter().filter(|number| !gone.contains(number)).collect();
+        let kept: Vec<Number> =
+            Points::numbers(self.store.storage())?.into_iter().filter(|number| !gone.contains(number)).collect();
         let mut scan = Scan::new(storage);
         for (done, number) in kept.iter().enumerate() {
             self.step(Progress::Looking(done, kept.len()))?;
@@ -285,7 +286,7 @@ impl Run<'_> {
     fn forget_notes(&self) -> Result<()> {
         let storage = self.store.storage();
         let mut has_removed = false;
-        let listed: BTreeSet<Number> = catalogs(self.store)?.into_iter().collect();
+        let listed: BTreeSet<Number> = Points::numbers(self.store.storage())?.into_iter().collect();
         for (name, _) in storage.list(layout::POINTS)? {
             let Some(number) = layout::point_number(&name).filter(|number| !listed.contains(number)) else { continue };
             // What is noted of a point whose catalog was lost, and not taken away, stays.
@@ -308,14 +309,6 @@ impl Run<'_> {
     fn check_lock(&self) -> Result<()> {
         if self.lock.is_current(self.store)? { Ok(()) } else { Err(PruneError::LockLost) }
     }
-}
-
-/// All backups that have a catalog.
-fn catalogs(store: &Store) -> Result<Vec<Number>> {
-    let listed = store.storage().list(layout::CATALOGS)?;
-    let mut numbers: Vec<Number> = listed.iter().filter_map(|(name, _)| layout::catalog_number(name)).collect();
-    numbers.sort_unstable();
-    Ok(numbers)
 }
 
 /// What is gone already need not be removed.

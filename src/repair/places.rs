@@ -5,10 +5,10 @@
 use super::Result;
 use super::run::Action;
 use crate::catalog::Catalog;
-use crate::format::{Number, layout};
+use crate::format::layout;
 use crate::pack::{self, Pack, PackError};
 use crate::repository::RepositoryError;
-use crate::repository::{Store, notes, sources};
+use crate::repository::{Points, Store, notes, sources};
 use crate::storage::{Replace, StorageError};
 
 /// Attempts at a free name: the same thing can be damaged more than once in its life.
@@ -65,7 +65,7 @@ pub(super) fn packs(store: &Store, done: &mut dyn FnMut(Action)) -> Result<()> {
 pub(super) fn catalogs(store: &Store, done: &mut dyn FnMut(Action)) -> Result<()> {
     let storage = store.storage();
     let mut misplaced = Vec::new();
-    for number in numbers(store)? {
+    for number in Points::numbers(store.storage())? {
         match Catalog::read_number(storage, number) {
             Ok(said) if said != number => {
                 let name = layout::catalog(number);
@@ -93,12 +93,4 @@ fn put_back(store: &Store, misplaced: Vec<(String, String)>, done: &mut dyn FnMu
         }
     }
     Ok(())
-}
-
-/// All backups that have a catalog, in order.
-pub(super) fn numbers(store: &Store) -> Result<Vec<Number>> {
-    let listed = store.storage().list(layout::CATALOGS)?;
-    let mut numbers: Vec<Number> = listed.iter().filter_map(|(name, _)| layout::catalog_number(name)).collect();
-    numbers.sort_unstable();
-    Ok(numbers)
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Result;
-use super::places::{numbers, set_aside};
+use super::places::set_aside;
 use super::run::Action;
 use crate::cache::ByteCache;
 use crate::catalog::Catalog;
@@ -43,7 +43,7 @@ pub(super) fn packs(
         return Ok(());
     }
     let mut scan = Scan::new(storage);
-    numbers(store)?.into_iter().for_each(|number| scan.catalog(number));
+    Points::numbers(store.storage())?.into_iter().for_each(|number| scan.catalog(number));
     let usage = scan.finish();
     // Why nothing could be copied of a pack is found again below.
     let moves = Moves::copy(store, &usage, &there, OnDamage::Salvage, &mut |_| (), &mut |_| !is_stopped())?;
@@ -85,7 +85,7 @@ pub(super) fn packs(
 /// Sets catalogs aside that cannot be opened at all; answers their numbers.
 pub(super) fn catalogs(store: &Store, done: &mut dyn FnMut(Action)) -> Result<Vec<Number>> {
     let mut lost = Vec::new();
-    for number in numbers(store)? {
+    for number in Points::numbers(store.storage())? {
         match Catalog::open(store.storage(), number, Arc::new(ByteCache::new(0))) {
             Err(error) if error.is_damage() => {
                 let name = layout::catalog(number);

@@ -1,11 +1,11 @@
 //! Which points may be forgotten or brought back, and in which order that is written.
 //!
-//! Owns that a living differential never loses its full. Refuses to write: it makes a plan, which is a list of numbers. Its invariant: however far
+//! Owns that a living differential never loses its full. Plans before it writes: a plan is a list of numbers. Its invariant: however far
 //! the writes of a plan get, every differential that is not forgotten stands on a full that is not forgotten either.
 
 use std::collections::BTreeSet;
 
-use crate::format::{Number, PointKind};
+use crate::format::Number;
 
 use super::{PointNotes, Points, RepositoryError, Store, WriterLock};
 use crate::format::Timestamp;
@@ -64,7 +64,7 @@ pub fn forget(
     }
     let mut all = wanted.clone();
     for full in wanted {
-        let on_it = points.points.iter().filter(|point| base(&point.kind) == Some(*full)).map(|point| point.number);
+        let on_it = points.points.iter().filter(|point| point.kind.base() == Some(*full)).map(|point| point.number);
         let left: Vec<Number> = on_it.filter(|number| !wanted.contains(number)).collect();
         if !left.is_empty() && !with_differentials {
             return Err(ForgetError::HasDifferentials { full: *full, differentials: left });
@@ -90,7 +90,7 @@ pub fn unforget(points: &Points, wanted: &BTreeSet<Number>) -> Result<Vec<Number
     let mut all = wanted.clone();
     for number in wanted {
         let point = forgotten(*number).ok_or(ForgetError::NotForgotten(*number))?;
-        if let Some(base) = base(&point.kind).filter(|base| points.get(*base).is_none()) {
+        if let Some(base) = point.kind.base().filter(|base| points.get(*base).is_none()) {
             forgotten(base).ok_or(ForgetError::BaseGone { number: *number, base })?;
             all.insert(base);
         }
@@ -117,13 +117,6 @@ pub fn write(
         notes.write(store, lock, *number)?;
     }
     Ok(())
-}
-
-const fn base(kind: &PointKind) -> Option<Number> {
-    match kind {
-        PointKind::Full => None,
-        PointKind::Differential { base, .. } => Some(*base),
-    }
 }
 
 #[cfg(test)]

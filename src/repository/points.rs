@@ -121,6 +121,17 @@ impl Points {
         self.notes.get(&number).cloned().unwrap_or_default()
     }
 
+    /// The numbers of all backups that have a catalog, readable or not, in order.
+    ///
+    /// # Errors
+    /// Where the directory cannot be read.
+    pub fn numbers(storage: &Storage) -> Result<Vec<Number>, RepositoryError> {
+        let listed = storage.list(layout::CATALOGS)?;
+        let mut numbers: Vec<Number> = listed.iter().filter_map(|(name, _)| layout::catalog_number(name)).collect();
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
     /// The highest number that any catalog has, readable or not.
     ///
     /// # Errors
