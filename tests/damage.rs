@@ -377,3 +377,111 @@ fn damaged_notes_are_not_written_over_by_a_tag() {
     place.run(["backup", "src", "--force", "--tag", "two"]).exits(0);
     assert_eq!(fs::read_to_string(&notes).unwrap(), "tags = [");
 }
+
+#[test]
+fn what_a_lost_catalog_needs_is_not_pruned_until_its_point_is_given_up() {
+    let place = shelf();
+    place.backup(&["--full", "--independent", "--tag", "three"]);
+    let path = catalog(&place, 3);
+    let len = usize::try_from(fs::metadata(&path).unwrap().len()).unwrap();
+    flip(&path, len - 5);
+    let before = packs(&place);
+    place.run(["repair"]).exits(4).prints("points have lost something");
+    place.run(["verify"]).exits(4).prints("catalog 3 was set aside");
+    place.run(["prune", "--grace", "0"]).exits(4).says("what backup 3 needs is not known");
+    assert_eq!(packs(&place), before);
+    place.run(["forget", "3"]).exits(0);
+    place.run(["prune", "--grace", "0"]).exits(0);
+    assert!(packs(&place).len() < before.len());
+    place.run(["verify", "--data"]).exits(0);
+    place.run(["restore", "src/two", "dest"]).exits(0);
+}
+
+#[test]
+fn a_store_that_lost_all_its_catalogs_is_not_pruned_to_nothing() {
+    let place = shelf();
+    let before = packs(&place);
+    fs::rename(place.store().join("catalogs"), place.path("away")).unwrap();
+    place.run(["prune", "--grace", "0"]).exits(4).says("not one catalog");
+    assert_eq!(packs(&place), before);
+    let _ = fs::remove_dir(place.store().join("catalogs"));
+    fs::rename(place.path("away"), place.store().join("catalogs")).unwrap();
+    place.run(["prune", "--grace", "0"]).exits(0);
+    place.run(["restore", "src/two", "dest"]).exits(0);
+}
+
+#[test]
+fn files_that_a_killed_repair_took_away_are_put_back_by_the_next() {
+    let place = shelf();
+    place.backup(&["--full", "--independent", "--tag", "three"]);
+    let (one, three) = (catalog(&place, 1), catalog(&place, 3));
+    // As if it had been killed between taking both away and putting them back, which were swapped.
+    fs::rename(&one, place.store().join("catalogs/00000003.catalog.damaged")).unwrap_or_else(|error| panic!("{error}"));
+    fs::rename(&three, place.store().join("catalogs/00000001.catalog.damaged")).unwrap();
+    let packs = packs(&place);
+    let aside = |pack: &Path, as_pack: &Path| fs::rename(pack, as_pack.with_extension("pack.damaged")).unwrap();
+    aside(&packs[0], &packs[1]);
+    aside(&packs[1], &packs[0]);
+    place.run(["repair"]).exits(0).prints("put catalogs/00000001.catalog back");
+    place.run(["verify", "--data"]).exits(0);
+    for tag in ["one", "two", "three"] {
+        place.run(["restore", &format!("src/{tag}"), tag]).exits(0);
+    }
+}
+
+#[test]
+fn a_good_file_under_a_wrong_name_takes_the_place_of_a_damaged_one() {
+    let place = shelf();
+    place.backup(&["--full", "--force", "--tag", "three"]);
+    fs::copy(catalog(&place, 3), catalog(&place, 2)).unwrap();
+    replace(&catalog(&place, 3), b"");
+    place.run(["repair"]).exits(4).prints("put catalogs/00000003.catalog back");
+    place.run(["restore", "src/three", "three"]).exits(0);
+}
+
+#[test]
+fn repair_leaves_the_store_of_a_newer_program_alone() {
+    let place = shelf();
+    let path = place.store().join("store.toml");
+    let text = fs::read_to_string(&path).unwrap().split_once('\n').unwrap().1.replace("format = 1", "format = 2");
+    fs::write(&path, &text).unwrap();
+    place.run(["repair"]).exits(1).says("written by a newer dbakfs");
+    assert_eq!(fs::read_to_string(&path).unwrap(), text);
+}
+
+#[test]
+fn a_block_that_gives_nothing_any_more_costs_only_what_lies_in_it() {
+    let place = Place::with_store();
+    // Each fills a block, and is compressed: what is left of a damaged block unpacks to nothing.
+    let text = |seed: u64| -> Vec<u8> {
+        let words: Vec<String> = noise(seed, 250_000).iter().map(|byte| format!("{byte} ")).collect();
+        words.concat().into_bytes()[..600_000].to_vec()
+    };
+    for file in 0..4 {
+        let parts: Vec<u8> = text(file);
+        for (number, part) in parts.chunks(50_000).enumerate() {
+            fs::write(place.src().join(format!("{file}-{number:02}")), part).unwrap();
+        }
+    }
+    place.backup(&[]);
+    let pack = packs(&place).remove(0);
+    let len = usize::try_from(fs::metadata(&pack).unwrap().len()).unwrap();
+    let mut bytes = fs::read(&pack).unwrap();
+    // The head of the second block's frame: nothing of it unpacks.
+    let magic = [0x28, 0xb5, 0x2f, 0xfd];
+    let at = bytes[len / 4..].windows(4).position(|window| window == magic).unwrap() + len / 4;
+    bytes[at] ^= 0xff;
+    replace(&pack, &bytes);
+    place.run(["repair"]).exits(4).prints("what can be read of it was copied");
+    place.run(["restore", "1", "dest"]).exits(4);
+    let restored = fs::read_dir(place.path("dest")).unwrap().count();
+    assert!((20..48).contains(&restored), "{restored} of 48 files came back");
+    // What is still there is stored anew.
+    place.run(["backup", "src"]).exits(0);
+    place.run(["restore", "src/latest", "again"]).exits(0);
+    for entry in fs::read_dir(place.src()).unwrap() {
+        let entry = entry.unwrap();
+        let again = place.path("again").join(entry.file_name());
+        assert!(fs::read(entry.path()).unwrap() == fs::read(again).unwrap(), "{:?}", entry.file_name());
+    }
+}

@@ -164,12 +164,12 @@ impl Catalog {
         Ok(Tail::read(&storage.open(&layout::catalog(number))?, number)?.point)
     }
 
-    /// The number that the file says which has the name of the catalog of backup `number`.
+    /// The number that a file says which has this name in the store; `number` is for errors to name.
     ///
     /// # Errors
     /// Where the file is missing or damaged.
-    pub fn read_number(storage: &Storage, number: Number) -> Result<Number> {
-        Ok(Tail::read_any(&storage.open(&layout::catalog(number))?, number)?.point.number)
+    pub fn read_number(storage: &Storage, name: &str, number: Number) -> Result<Number> {
+        Ok(Tail::read_any(&storage.open(name)?, number)?.point.number)
     }
 
     /// Opens the catalog of backup `number`. Its blocks are read when they are asked for.

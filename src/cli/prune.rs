@@ -221,6 +221,9 @@ impl From<prune::PruneError> for Failure {
             Error::ReadersElsewhere => {
                 Self::of(Exit::Failed, &error).hint("where only this machine uses the store, give --sole-host")
             }
+            Error::NoCatalogs => Self::of(Exit::Damage, &error).hint(
+                "put the directory catalogs back; where all points were given up on purpose, make a backup first",
+            ),
             Error::Stopped => {
                 Self::new(Exit::Failed, "stopped; no point that stays was touched, and the next prune goes on")
             }

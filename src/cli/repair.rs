@@ -64,12 +64,12 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
         output::complain(&format!("warning: the index was not rebuilt: {error}"));
     }
     let hurt = report.after.points.values().filter(|point| !point.is_whole() && !point.is_forgotten).count();
-    let hurt = hurt + report.lost.iter().filter(|number| !report.after.points.contains_key(number)).count();
     let exit = if hurt == 0 { Exit::Done } else { Exit::Damage };
     if global.json {
         output::json(&json!({ "event": "summary", "actions": report.actions.len(), "points_hurt": hurt }))?;
     } else if report.actions.is_empty() {
-        output::line("nothing had to be mended")?;
+        let lost = if hurt == 0 { String::new() } else { format!("; {hurt} points have lost something before") };
+        output::line(&format!("nothing had to be mended{lost}"))?;
     } else {
         let lost =
             if hurt == 0 { "every point is whole".to_owned() } else { format!("{hurt} points have lost something") };

@@ -83,6 +83,13 @@ pub fn any_catalog_number(file_name: &str) -> Option<Number> {
     number(file_name.split_once('.')?.0)
 }
 
+/// The file name as it was before it was set aside; `None` for one that was not.
+#[must_use]
+pub fn before_set_aside(file_name: &str) -> Option<&str> {
+    let (before, after) = file_name.rsplit_once(DAMAGED_SUFFIX)?;
+    (after.is_empty() || after.starts_with('-')).then_some(before)
+}
+
 /// `points/00000042.toml`.
 #[must_use]
 pub fn point(number: Number) -> String {

@@ -41,6 +41,18 @@ impl Pack {
         Ok(open)
     }
 
+    /// The name that a pack should have after its foot, whatever its file is called; nothing where it has no sound foot.
+    ///
+    /// # Errors
+    /// Where the file cannot be read.
+    pub fn read_name(storage: &Storage, name: &str) -> Result<Option<PackId>> {
+        let file = storage.open(name)?;
+        let Some(at) = file.len().checked_sub(Foot::LEN as u64) else { return Ok(None) };
+        let mut foot = [0; Foot::LEN];
+        file.read_exact_at(&mut foot, at)?;
+        Ok(Foot::decode(&foot, file.len()).ok().map(|foot| foot.name()))
+    }
+
     /// Opens a pack whatever its head says, which holds nothing that its blocks need.
     ///
     /// # Errors

@@ -36,6 +36,11 @@ pub enum PruneError {
         "the file system of the store is not known to carry locks between machines, so readers elsewhere would not be seen"
     )]
     ReadersElsewhere,
+    /// There are packs and no catalog at all, in a store that has had some: they were lost, not pruned.
+    #[error(
+        "the store has packs and not one catalog, although it had some: they were lost, and what they need must not be removed"
+    )]
+    NoCatalogs,
     /// The writer lock was taken away.
     #[error("the writer lock is no longer the store's: somebody has removed it")]
     LockLost,

@@ -10,6 +10,7 @@ use crate::compaction::{self, Moves, OnDamage, Scan, Stay, Usage};
 use crate::format::catalog::PackRef;
 use crate::format::{Number, Timestamp, layout};
 use crate::pack;
+use crate::repository::marks::Marks;
 use crate::repository::{PointNotes, Points, ReaderWait, Store, WriterLock, lease, readers};
 use crate::storage::StorageError;
 
@@ -122,14 +123,20 @@ impl Run<'_> {
         let storage = self.store.storage();
         let (expired, waiting) = plan::expire(points, self.options.forgotten_before);
         let gone: BTreeSet<Number> = expired.iter().map(|expired| expired.number).collect();
-        let kept: Vec<Number> =
-            Points::numbers(self.store.storage())?.into_iter().filter(|number| !gone.contains(number)).collect();
+        let numbers: BTreeSet<Number> =
+            Points::numbers(storage)?.into_iter().chain(points.unreadable.clone()).collect();
+        let kept: Vec<Number> = numbers.iter().filter(|number| !gone.contains(number)).copied().collect();
+        let has_removed = !self.removed_catalogs()?.is_empty();
         let mut scan = Scan::new(storage);
         for (done, number) in kept.iter().enumerate() {
             self.step(Progress::Looking(done, kept.len()))?;
             scan.catalog(*number);
         }
         let listed = pack::list(storage)?;
+        let marks = Marks::read(storage).map_or(1, |marks| marks.highest);
+        if numbers.is_empty() && !has_removed && !listed.is_empty() && marks > 0 {
+            return Err(PruneError::NoCatalogs);
+        }
         let usage = scan.finish();
         let mut plan = plan::judge(&usage, &listed, self.options.repack_below);
         (plan.expired, plan.waiting) = (expired, waiting);
@@ -158,7 +165,7 @@ impl Run<'_> {
         }
         let going = self.unreachable(report)?;
         let removed = self.removed_catalogs()?;
-        if going.is_empty() && removed.is_empty() {
+        if going.is_empty() && removed.is_empty() && report.plan.expired.is_empty() {
             // Of points that an earlier prune took away, and then the power went.
             return self.forget_notes();
         }
@@ -277,6 +284,14 @@ impl Run<'_> {
         for (number, len) in removed {
             gone(storage.remove(&layout::removed_catalog(*number)))?;
             report.removed_bytes += len;
+        }
+        let gone_for_good: BTreeSet<Number> = report.plan.expired.iter().map(|expired| expired.number).collect();
+        for (name, len) in storage.list(layout::CATALOGS)? {
+            let number = layout::before_set_aside(&name).and_then(layout::catalog_number);
+            if number.is_some_and(|number| gone_for_good.contains(&number)) {
+                gone(storage.remove(&format!("{}/{name}", layout::CATALOGS)))?;
+                report.removed_bytes += len;
+            }
         }
         storage.sync_dir(layout::CATALOGS)?;
         self.forget_notes()

@@ -35,6 +35,9 @@ pub enum RepairError {
     /// The store could not be verified.
     #[error(transparent)]
     Verify(#[from] VerifyError),
+    /// Something could not be read, and not because it is damaged.
+    #[error("not all of the store could be read now, so nothing more is mended: {0}")]
+    NotReadNow(String),
     /// The store as a whole.
     #[error(transparent)]
     Repository(#[from] RepositoryError),

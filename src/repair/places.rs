@@ -5,6 +5,8 @@
 use super::Result;
 use super::run::Action;
 use crate::catalog::Catalog;
+use crate::compaction::MoveError;
+use crate::format::catalog::PackRef;
 use crate::format::layout;
 use crate::pack::{self, Pack, PackError};
 use crate::repository::RepositoryError;
@@ -44,33 +46,44 @@ pub(super) fn small_files(store: &Store, done: &mut dyn FnMut(Action)) -> Result
     Ok(())
 }
 
-/// Puts packs back that stand under other packs' names.
+/// Puts packs back that stand under other packs' names, or that an earlier repair took away from there.
 pub(super) fn packs(store: &Store, done: &mut dyn FnMut(Action)) -> Result<()> {
     let storage = store.storage();
-    let mut misplaced = Vec::new();
     for listed in pack::list(storage)? {
         if let Err(error @ PackError::OtherPack { .. }) = Pack::open_headless(storage, listed) {
-            let why = error.to_string();
-            let PackError::OtherPack { pack, found } = error else { continue };
-            let name = layout::pack(&pack);
+            let name = layout::pack(&listed.id);
             let to = set_aside(store, &name)?;
-            misplaced.push((to.clone(), layout::pack(&found)));
-            done(Action::SetAside { name, to, why });
+            done(Action::SetAside { name, to, why: error.to_string() });
         }
     }
-    put_back(store, misplaced, done)
+    for directory in storage.list_dirs(layout::PACKS)? {
+        for (file, file_len) in storage.list(&format!("{}/{directory}", layout::PACKS))? {
+            let Some(before) = layout::before_set_aside(&file).and_then(|name| layout::pack_id(&directory, name))
+            else {
+                continue;
+            };
+            let from = format!("{}/{directory}/{file}", layout::PACKS);
+            // One that was set aside under its own name is damaged.
+            let Some(found) =
+                Pack::read_name(storage, &from).map_err(MoveError::from)?.filter(|found| *found != before)
+            else {
+                continue;
+            };
+            let is_whole = |id| Pack::open_headless(storage, PackRef { id, file_len }).is_ok();
+            put_back(store, &from, &layout::pack(&found), || is_whole(found), done)?;
+        }
+    }
+    Ok(())
 }
 
-/// Puts catalogs back that stand under other catalogs' names.
+/// Puts catalogs back that stand under other catalogs' names, or that an earlier repair took away from there.
 pub(super) fn catalogs(store: &Store, done: &mut dyn FnMut(Action)) -> Result<()> {
     let storage = store.storage();
-    let mut misplaced = Vec::new();
-    for number in Points::numbers(store.storage())? {
-        match Catalog::read_number(storage, number) {
+    for number in Points::numbers(storage)? {
+        match Catalog::read_number(storage, &layout::catalog(number), number) {
             Ok(said) if said != number => {
                 let name = layout::catalog(number);
                 let to = set_aside(store, &name)?;
-                misplaced.push((to.clone(), layout::catalog(said)));
                 done(Action::SetAside { name, to, why: format!("it is the catalog of backup {said}") });
             }
             // What cannot be read is for verification to find.
@@ -78,19 +91,47 @@ pub(super) fn catalogs(store: &Store, done: &mut dyn FnMut(Action)) -> Result<()
             Ok(_) | Err(_) => {}
         }
     }
-    put_back(store, misplaced, done)
-}
-
-fn put_back(store: &Store, misplaced: Vec<(String, String)>, done: &mut dyn FnMut(Action)) -> Result<()> {
-    for (from, to) in misplaced {
-        match store.storage().rename(&from, &to, Replace::Never) {
-            // A copy of what is there.
-            Err(StorageError::AlreadyExists { .. }) => {}
-            answer => {
-                answer?;
-                done(Action::PutBack { name: to });
+    let mut taken_from = Vec::new();
+    for (file, _) in storage.list(layout::CATALOGS)? {
+        let Some(before) = layout::before_set_aside(&file).and_then(layout::catalog_number) else { continue };
+        let from = format!("{}/{file}", layout::CATALOGS);
+        let Ok(said) = Catalog::read_number(storage, &from, before) else { continue };
+        if said != before {
+            let to = layout::catalog(said);
+            let is_whole = || Catalog::read_number(storage, &to, said).is_ok_and(|there| there == said);
+            put_back(store, &from, &to, is_whole, done)?;
+            taken_from.push(layout::catalog(before));
+        }
+    }
+    for name in taken_from {
+        if !storage.exists(&name)? {
+            // What stood there is lost, and that is not to be forgotten with the file that stood in its place.
+            match storage.put(&format!("{name}{}", layout::DAMAGED_SUFFIX), b"", Replace::Never) {
+                Err(StorageError::AlreadyExists { .. }) => {}
+                answer => answer?,
             }
         }
     }
+    Ok(())
+}
+
+/// Gives a file its own name, where nothing whole has it.
+fn put_back(
+    store: &Store,
+    from: &str,
+    to: &str,
+    is_whole: impl Fn() -> bool,
+    done: &mut dyn FnMut(Action),
+) -> Result<()> {
+    if store.storage().exists(to)? {
+        if is_whole() {
+            return Ok(());
+        }
+        let aside = set_aside(store, to)?;
+        let why = "it is damaged, and what belongs there was found".to_owned();
+        done(Action::SetAside { name: to.to_owned(), to: aside, why });
+    }
+    store.storage().rename(from, to, Replace::Never)?;
+    done(Action::PutBack { name: to.to_owned() });
     Ok(())
 }

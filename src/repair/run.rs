@@ -68,8 +68,6 @@ pub struct Report {
     pub actions: Vec<Action>,
     /// What the structure of the store looks like now.
     pub after: verify::Report,
-    /// Points whose catalogs are lost: nothing of them is left but what is set aside.
-    pub lost: Vec<Number>,
 }
 
 /// Mends the store. Readers may go on; mounts go over to what was saved. `progress` is called from several threads.
@@ -98,8 +96,7 @@ pub fn repair(
     }
     let found = verified(store, Depth::Data, progress, notify)?;
     // First: what catalogs that cannot be opened need is not known, and they are told from those that only now cannot be.
-    let mut lost = salvage::catalogs(store, &mut |action| done(action, notify))?;
-    lost.retain(|number| !PointNotes::read(store.storage(), *number).is_ok_and(|notes| notes.forgotten.is_some()));
+    salvage::catalogs(store, &mut |action| done(action, notify))?;
     let hurt = salvage::hurt(&found);
     salvage::packs(store, lock, &hurt, is_stopped, &mut |action| done(action, notify))?;
     // Blocks that are damaged where they stay were found before; everything else is seen in the structure.
@@ -117,7 +114,7 @@ pub fn repair(
             done(action, notify);
         }
     }
-    Ok(Report { actions, after, lost })
+    Ok(Report { actions, after })
 }
 
 fn verified(
@@ -127,12 +124,15 @@ fn verified(
     notify: &mut dyn FnMut(Event<'_>),
 ) -> Result<verify::Report> {
     let reader = Reader::open(store.clone(), CacheBytes::of_total(48 << 20))?;
+    let mut passing = None;
     let found = verify::verify(&reader, depth, progress, &mut |event| {
         if let verify::Event::Damage(damage) = event {
+            passing = passing.take().or_else(|| damage.error.passing().map(|_| damage.error.to_string()));
             notify(Event::Damage(damage));
         }
     })?;
-    Ok(found)
+    // Nothing is mended on the word of a machine that could not read.
+    passing.map_or(Ok(found), |error| Err(super::RepairError::NotReadNow(error)))
 }
 
 /// Whether a damaged block is still where catalogs look for it.

@@ -13,8 +13,8 @@ use crate::cache::ByteCache;
 use crate::catalog::Catalog;
 use crate::compaction::{self, Moves, OnDamage, Scan, Stay};
 use crate::format::catalog::PackRef;
+use crate::format::layout;
 use crate::format::pack::PackId;
-use crate::format::{Number, layout};
 use crate::pack::{self, Pack};
 use crate::repository::{Points, ReaderWait, Store, WriterLock, readers};
 use crate::verify::{Harm, Object, Report};
@@ -82,20 +82,18 @@ pub(super) fn packs(
     Ok(())
 }
 
-/// Sets catalogs aside that cannot be opened at all; answers their numbers.
-pub(super) fn catalogs(store: &Store, done: &mut dyn FnMut(Action)) -> Result<Vec<Number>> {
-    let mut lost = Vec::new();
+/// Sets catalogs aside that cannot be opened at all.
+pub(super) fn catalogs(store: &Store, done: &mut dyn FnMut(Action)) -> Result<()> {
     for number in Points::numbers(store.storage())? {
         match Catalog::open(store.storage(), number, Arc::new(ByteCache::new(0))) {
             Err(error) if error.is_damage() => {
                 let name = layout::catalog(number);
                 let to = set_aside(store, &name)?;
                 done(Action::SetAside { name, to, why: error.to_string() });
-                lost.push(number);
             }
             Err(error) => return Err(error.into()),
             Ok(_) => {}
         }
     }
-    Ok(lost)
+    Ok(())
 }

@@ -19,7 +19,7 @@ pub struct Points {
     pub points: Vec<Point>,
     /// The forgotten ones whose space has not been reclaimed, by number.
     pub forgotten: Vec<Point>,
-    /// Those whose catalogs cannot be read; of forgotten ones nothing more is said.
+    /// Those whose catalogs cannot be read or were set aside; of forgotten ones nothing more is said.
     pub unreadable: BTreeSet<Number>,
     /// Bytes of each one's catalog, forgotten or not.
     pub catalog_bytes: BTreeMap<Number, u64>,
@@ -54,15 +54,16 @@ impl Points {
     /// # Errors
     /// As [`Points::list`].
     pub fn list_again(storage: &Storage, before: &Self) -> Result<Self, RepositoryError> {
-        let mut files: Vec<(Number, u64)> = storage
-            .list(layout::CATALOGS)?
-            .into_iter()
-            .filter_map(|(name, len)| Some((layout::catalog_number(&name)?, len)))
-            .collect();
+        let listed = storage.list(layout::CATALOGS)?;
+        let mut files: Vec<(Number, u64)> =
+            listed.iter().filter_map(|(name, len)| Some((layout::catalog_number(name)?, *len))).collect();
         files.sort_unstable();
         // After the catalogs: a writer puts a point's tags there before the point itself.
         let (notes, broken) = notes::read_all(storage)?;
         let mut found = Self { notes, problems: broken.into_iter().map(Problem::from).collect(), ..Self::default() };
+        let set_aside = listed.iter().filter_map(|(name, _)| layout::before_set_aside(name));
+        found.unreadable = set_aside.filter_map(layout::catalog_number).collect();
+        found.unreadable.retain(|number| files.iter().all(|(there, _)| there != number));
         for (number, len) in files {
             let known = before.known(number).filter(|_| before.catalog_bytes.get(&number) == Some(&len));
             let read = known.map_or_else(|| Catalog::read_point(storage, number), |known| Ok(known.clone()));

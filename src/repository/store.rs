@@ -99,8 +99,12 @@ impl Store {
             storage.put(layout::STORE_TOML, &copy, Replace::Always)?;
             return Ok(true);
         };
-        if intact(&storage, path, layout::STORE_COPY)?.as_ref() != Some(&text) {
-            storage.put(layout::STORE_COPY, &text, Replace::Always)?;
+        let may_write = Config::parse(&text).is_ok_and(|config| config.unknown_to_writers().is_none());
+        if may_write && intact(&storage, path, layout::STORE_COPY)?.as_ref() != Some(&text) {
+            // Another writer may be at it: then the next repair does this.
+            if let Some(_lock) = storage.lock(layout::WRITER_LOCK, LockKind::Exclusive, Wait::Never)? {
+                storage.put(layout::STORE_COPY, &text, Replace::Always)?;
+            }
         }
         Ok(false)
     }

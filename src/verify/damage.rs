@@ -74,6 +74,12 @@ pub enum DamageError {
         /// The base.
         number: Number,
     },
+    /// A catalog that could not be opened was set aside by a repair.
+    #[error("catalog {number} was set aside, and its point is lost; forgetting {number} gives it up")]
+    SetAside {
+        /// The backup.
+        number: Number,
+    },
     /// A pack that catalogs refer to is not there.
     #[error("pack {pack} is missing")]
     NoPack {
@@ -98,6 +104,20 @@ pub enum DamageError {
         /// The block.
         block: u32,
     },
+}
+
+impl DamageError {
+    /// The error of this process or machine that was taken for damage, if it is one: too few descriptors, no permission.
+    #[must_use]
+    pub fn passing(&self) -> Option<&StorageError> {
+        let (Self::Catalog(CatalogError::Storage(error))
+        | Self::Pack(PackError::Storage(error))
+        | Self::Storage(error)) = self
+        else {
+            return None;
+        };
+        (matches!(error, StorageError::Io { .. }) && !error.is_not_found() && !error.is_unreadable()).then_some(error)
+    }
 }
 
 /// What damage takes with it.

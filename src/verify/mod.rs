@@ -174,6 +174,7 @@ pub fn verify(
     let mut packs = packs::check(reader, depth, &listed, &meter, &mut report, notify)?;
     let trees = catalogs::check(reader, depth, &catalogs, &mut packs, &meter, &mut report, notify);
     name_points(&trees, &packs, &mut report);
+    set_aside(reader, &mut report, notify)?;
     touched::find(reader, &trees, &packs, &mut report, notify);
     for state in packs.orphans() {
         report.orphan_packs += 1;
@@ -221,6 +222,23 @@ fn small_files(
     }
     for (number, _) in catalogs {
         report.point(*number).is_forgotten = points.get(number).is_some_and(|notes| notes.forgotten.is_some());
+    }
+    Ok(())
+}
+
+/// Points whose catalogs were set aside, but for those that are forgotten.
+fn set_aside(reader: &Reader, report: &mut Report, notify: &mut dyn FnMut(Event<'_>)) -> Result<(), VerifyError> {
+    let storage = reader.store().storage();
+    let (points, _) = notes::read_all(storage)?;
+    for (name, _) in storage.list(layout::CATALOGS)? {
+        let Some(number) = layout::before_set_aside(&name).and_then(layout::catalog_number) else { continue };
+        let is_forgotten = points.get(&number).is_some_and(|notes| notes.forgotten.is_some());
+        if is_forgotten || report.points.contains_key(&number) {
+            continue;
+        }
+        let object = Object::Catalog(number);
+        report.point(number).damaged.insert(object.clone());
+        report.add(Damage { object, error: DamageError::SetAside { number }, harm: Harm::Point }, notify);
     }
     Ok(())
 }
