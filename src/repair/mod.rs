@@ -8,11 +8,13 @@
 //! something cannot be read, all chunks that are still what their ids say are copied into new packs, and catalogs get revisions that name these. The pack is set aside,
 //! so that no backup takes a damaged chunk for one that is stored: the next backup reads from the source again what it needs of the lost ones. Points that lost something are marked.
 
+mod action;
 mod places;
 mod run;
 mod salvage;
 
-pub use run::{Action, Event, Report, repair};
+pub use action::Action;
+pub use run::{Event, Report, repair};
 
 use crate::catalog::CatalogError;
 use crate::compaction::MoveError;

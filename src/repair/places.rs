@@ -3,7 +3,7 @@
 //! Owns names. Refuses to look at data. Invariant: no file is ever replaced.
 
 use super::Result;
-use super::run::Action;
+use super::action::Action;
 use crate::catalog::Catalog;
 use crate::compaction::MoveError;
 use crate::format::catalog::PackRef;

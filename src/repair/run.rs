@@ -2,55 +2,13 @@
 //!
 //! Owns the order and what is noted of points. Refuses to move anything itself.
 
+use std::collections::BTreeSet;
+
+use super::action::Action;
 use super::{Result, places, salvage};
 use crate::format::{Number, layout};
 use crate::repository::{CacheBytes, PointNotes, Points, Reader, Store, WriterLock, lease, marks};
-use crate::verify::{self, Damage, Depth, Object, PointReport, Progress};
-
-/// Something that was done.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// A small file was made anew.
-    MadeAnew {
-        /// The file, relative to the store.
-        name: String,
-        /// What was wrong with it.
-        why: String,
-    },
-    /// A file got a name that nothing looks at.
-    SetAside {
-        /// The file, relative to the store.
-        name: String,
-        /// Its name now.
-        to: String,
-        /// Why.
-        why: String,
-    },
-    /// A file that stood elsewhere stands under its own name again.
-    PutBack {
-        /// That name.
-        name: String,
-    },
-    /// A damaged file stays where it is.
-    Left {
-        /// The file, relative to the store.
-        name: String,
-        /// Why.
-        why: String,
-    },
-    /// A point is marked as damaged.
-    Marked {
-        /// Its number.
-        number: Number,
-        /// What it lost, one line each.
-        damaged: Vec<String>,
-    },
-    /// A point that was marked is whole.
-    Whole {
-        /// Its number.
-        number: Number,
-    },
-}
+use crate::verify::{self, Damage, Depth, Harm, Object, PointReport, Progress};
 
 /// What is told while a store is mended.
 #[derive(Debug)]
@@ -109,6 +67,17 @@ pub fn repair(
             point.damaged.extend(left);
         }
     }
+    // All of these can be read; only new data is not recognised in them, and is stored anew.
+    let latent = after.damages.iter().filter(|damage| damage.harm == Harm::Latent).map(|damage| damage.object.clone());
+    let latent: BTreeSet<Object> = latent.collect();
+    for object in &latent {
+        if let Object::Pack(pack) = object {
+            let why = "all its data can be read; only its table of chunks cannot, so new data is not recognised in it"
+                .to_owned();
+            done(Action::Left { name: layout::pack(pack), why }, notify);
+        }
+    }
+    after.points.values_mut().for_each(|point| point.damaged.retain(|object| !latent.contains(object)));
     for (number, point) in &after.points {
         if let Some(action) = note(store, lock, *number, point)? {
             done(action, notify);

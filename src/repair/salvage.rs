@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Result;
+use super::action::Action;
 use super::places::set_aside;
-use super::run::Action;
 use crate::cache::ByteCache;
 use crate::catalog::Catalog;
 use crate::compaction::{self, Moves, OnDamage, Scan, Stay};
