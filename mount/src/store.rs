@@ -62,9 +62,8 @@ impl Storer {
         Ok(Self { batches, gathered: Batch::of(0), refused })
     }
 
-    /// Begins another job: what was gathered goes to the thread.
+    /// Begins another job; the one before is flushed.
     pub(crate) fn begin(&mut self) {
-        self.flush();
         self.gathered.job += 1;
     }
 

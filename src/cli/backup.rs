@@ -7,7 +7,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use dbakfs::backup::{Choice, Done, Mode, Notice, Options, Outcome, Progress, Session, Subject};
 use dbakfs::format::record::is_name;
@@ -128,7 +128,7 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<Exit> {
     }
     let session = match args.dry_run {
         true => Session::dry(&store),
-        false => waiting(args.wait, &cancel, || Session::begin(&store, Wait::Never).map_err(Failure::from))?,
+        false => store::waiting(args.wait, &cancel, || Session::begin(&store, Wait::Never).map_err(Failure::from))?,
     };
     let options = Options {
         mode: mode(&args),
@@ -200,28 +200,6 @@ fn one(
         output::complain(&format!("warning: {failure}; the backup itself is done"));
     }
     Ok(if done.counts.unread > 0 { Exit::Incomplete } else { Exit::Done })
-}
-
-/// Tries until no other writer is busy, if that is to be waited for. Whoever waits can be told to stop.
-pub(crate) fn waiting<T>(wait: bool, cancel: &AtomicBool, attempt: impl Fn() -> Result<T>) -> Result<T> {
-    let mut is_said = false;
-    loop {
-        match attempt() {
-            Err(busy) if busy.exit == Exit::Busy && wait => {
-                if !std::mem::replace(&mut is_said, true) {
-                    output::complain(&format!("note: waiting: {busy}"));
-                }
-                if cancel.load(Ordering::Relaxed) {
-                    return Err(Failure::new(
-                        Exit::Failed,
-                        "stopped while waiting for another writer; nothing was done",
-                    ));
-                }
-                std::thread::sleep(Duration::from_millis(100));
-            }
-            answer => return answer,
-        }
-    }
 }
 
 fn mode(args: &Args) -> Mode {

@@ -2,9 +2,11 @@
 
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use dbakfs::verify::Progress;
+use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 
 use super::Global;
 
@@ -49,6 +51,20 @@ pub(crate) fn shown<T>(
         bar.finish_and_clear();
         answer
     })
+}
+
+/// As [`shown`], for work that verifies and says with what it is given how far it has come.
+pub(crate) fn of_verification<T>(
+    global: &Global,
+    work: impl FnOnce(&ProgressBar, &(dyn Fn(Progress) + Sync)) -> T,
+) -> T {
+    let state = Mutex::new(Progress::default());
+    let lock = || state.lock().unwrap_or_else(PoisonError::into_inner);
+    let describe = || {
+        let now = *lock();
+        (now.done_bytes, now.total_bytes, format!("{} of {}", HumanBytes(now.done_bytes), HumanBytes(now.total_bytes)))
+    };
+    shown(global, describe, |bar| work(bar, &|now| *lock() = now))
 }
 
 /// Ends the line even if the work panics.

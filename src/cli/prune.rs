@@ -76,7 +76,6 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
                     problems.replace(true);
                     bar.suspend(|| output::complain(&format!("warning: {text}")));
                 }
-                Event::Planned(_) => {}
             })
         },
     )?;

@@ -30,7 +30,7 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
             output::complain(&format!("warning: {text}"));
         }
     };
-    let packs = super::backup::waiting(args.wait, &cancel, || Ok(backup::rebuild_index(&store, Wait::Never, &say)?))?;
+    let packs = store::waiting(args.wait, &cancel, || Ok(backup::rebuild_index(&store, Wait::Never, &say)?))?;
     if global.json {
         output::json(&json!({ "packs": packs }))?;
     } else {

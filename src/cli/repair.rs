@@ -1,14 +1,11 @@
 //! `dbakfs repair`.
 
-use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 
 use dbakfs::backup::{self, Notice};
 use dbakfs::repair::{self, Action, Event};
 use dbakfs::repository::Store;
 use dbakfs::storage::Wait;
-use dbakfs::verify::Progress;
-use indicatif::HumanBytes;
 use serde_json::json;
 
 use super::{Exit, Failure, Global, Result, output, progress, signals, store};
@@ -35,16 +32,9 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
     }
     let (store, lock) = store::writer(global, args.wait)?;
     let stop = signals::stop_flag()?;
-    let state = Mutex::new(Progress::default());
-    let at = || *state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let describe = || {
-        let now = at();
-        (now.done_bytes, now.total_bytes, format!("{} of {}", HumanBytes(now.done_bytes), HumanBytes(now.total_bytes)))
-    };
     let mut printed = Ok(());
-    let report = progress::shown(global, describe, |bar| {
-        let tell = |now| *state.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = now;
-        repair::repair(&store, &lock, &|| stop.load(Ordering::Relaxed), &tell, &mut |event| {
+    let report = progress::of_verification(global, |bar, tell| {
+        repair::repair(&store, &lock, &|| stop.load(Ordering::Relaxed), tell, &mut |event| {
             if printed.is_ok() {
                 printed = bar.suspend(|| print(global, &event));
             }

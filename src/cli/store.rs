@@ -1,6 +1,7 @@
 //! Which store a command works on.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use dbakfs::repository::config::Chunking;
@@ -83,6 +84,28 @@ pub(crate) fn writer(global: &Global, wait: bool) -> Result<(Store, WriterLock)>
     close_to_others();
     let store = open(global)?;
     let cancel = signals::stop_flag()?;
-    let lock = super::backup::waiting(wait, &cancel, || Ok(WriterLock::take(&store, Wait::Never)?))?;
+    let lock = waiting(wait, &cancel, || Ok(WriterLock::take(&store, Wait::Never)?))?;
     Ok((store, lock))
+}
+
+/// Tries until no other writer is busy, if that is to be waited for. Whoever waits can be told to stop.
+pub(crate) fn waiting<T>(wait: bool, cancel: &AtomicBool, attempt: impl Fn() -> Result<T>) -> Result<T> {
+    let mut is_said = false;
+    loop {
+        match attempt() {
+            Err(busy) if busy.exit == Exit::Busy && wait => {
+                if !std::mem::replace(&mut is_said, true) {
+                    output::complain(&format!("note: waiting: {busy}"));
+                }
+                if cancel.load(Ordering::Relaxed) {
+                    return Err(Failure::new(
+                        Exit::Failed,
+                        "stopped while waiting for another writer; nothing was done",
+                    ));
+                }
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            answer => return answer,
+        }
+    }
 }

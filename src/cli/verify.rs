@@ -1,10 +1,8 @@
 //! `dbakfs verify`.
 
-use std::sync::Mutex;
-
 use dbakfs::format::Number;
 use dbakfs::repository::CacheBytes;
-use dbakfs::verify::{self, Depth, Event, Harm, Object, Progress, Report};
+use dbakfs::verify::{self, Depth, Event, Harm, Object, Report};
 use indicatif::{HumanBytes, HumanCount};
 use serde_json::json;
 
@@ -29,25 +27,19 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
     // What cannot be listed is for the verification to say.
     let points = reader.points()?;
     let depth = if args.data { Depth::Data } else { Depth::Structure };
-    let state = Mutex::new(Progress::default());
-    let lock = || state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let describe = || {
-        let now = *lock();
-        (now.done_bytes, now.total_bytes, format!("{} of {}", HumanBytes(now.done_bytes), HumanBytes(now.total_bytes)))
-    };
     let name = |number: Number| {
         points
             .get(number)
             .map_or_else(|| format!("backup {number}"), |point| format!("{} ({number})", points::name(point)))
     };
     let mut printed = Ok(());
-    let report = progress::shown(global, describe, |bar| {
+    let report = progress::of_verification(global, |bar, tell| {
         let mut show = |event: Event<'_>| {
             if printed.is_ok() {
                 printed = bar.suspend(|| print(global, &event, &name));
             }
         };
-        verify::verify(&reader, depth, &|now| *lock() = now, &mut show)
+        verify::verify(&reader, depth, tell, &mut show)
     })
     .map_err(|error| Failure::of(Exit::Failed, &error))?;
     printed?;

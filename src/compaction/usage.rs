@@ -71,6 +71,21 @@ pub struct Usage {
     pub problems: Vec<String>,
 }
 
+impl Usage {
+    /// Whether anything of a pack is needed.
+    #[must_use]
+    pub fn needs(&self, pack: &PackId) -> bool {
+        self.packs.get(pack).is_some_and(|used| used.is_fixed || used.live_bytes > 0)
+    }
+
+    /// The packs that damaged catalogs list: these cannot be revised.
+    #[must_use]
+    pub fn listed_by_damaged(&self) -> BTreeSet<PackId> {
+        let lists = self.damaged.iter().filter_map(|number| self.listed_by.get(number));
+        lists.flatten().map(|pack| pack.id).collect()
+    }
+}
+
 /// Scans catalogs, one after another.
 pub struct Scan<'a> {
     storage: &'a Storage,

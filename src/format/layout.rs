@@ -90,6 +90,12 @@ pub fn before_set_aside(file_name: &str) -> Option<&str> {
     (after.is_empty() || after.starts_with('-')).then_some(before)
 }
 
+/// The number of a catalog that was set aside, given its last component; `None` for any other file.
+#[must_use]
+pub fn set_aside_catalog_number(file_name: &str) -> Option<Number> {
+    catalog_number(before_set_aside(file_name)?)
+}
+
 /// `points/00000042.toml`.
 #[must_use]
 pub fn point(number: Number) -> String {

@@ -14,7 +14,7 @@ use crate::format::layout;
 use crate::format::pack::{ChunkId, Foot, PackId, decode_blocks, decode_chunks, head_check};
 use crate::format::seal::{self, Frame};
 use crate::format::table::Chunk;
-use crate::storage::{Storage, StoredFile};
+use crate::storage::{Storage, StorageError, StoredFile};
 
 /// An open pack and its table of blocks.
 #[derive(Debug)]
@@ -46,11 +46,7 @@ impl Pack {
     /// # Errors
     /// Where the file cannot be read.
     pub fn read_name(storage: &Storage, name: &str) -> Result<Option<PackId>> {
-        let file = storage.open(name)?;
-        let Some(at) = file.len().checked_sub(Foot::LEN as u64) else { return Ok(None) };
-        let mut foot = [0; Foot::LEN];
-        file.read_exact_at(&mut foot, at)?;
-        Ok(Foot::decode(&foot, file.len()).ok().map(|foot| foot.name()))
+        Ok(read_foot(&storage.open(name)?)?.ok().map(|foot| foot.name()))
     }
 
     /// Opens a pack whatever its head says, which holds nothing that its blocks need.
@@ -63,16 +59,7 @@ impl Pack {
         if file_len != expected {
             return Err(PackError::Length { pack: id, found: file_len, expected });
         }
-        if file_len < (Head::LEN + Foot::LEN) as u64 {
-            return Err(PackError::Damaged { pack: id, part: "its length".to_owned(), source: FormatError::Short });
-        }
-        let mut foot = [0; Foot::LEN];
-        file.read_exact_at(&mut foot, file_len - Foot::LEN as u64)?;
-        let foot = Foot::decode(&foot, file_len).map_err(|source| PackError::Damaged {
-            pack: id,
-            part: "foot".to_owned(),
-            source,
-        })?;
+        let foot = read_foot(&file)?.map_err(|(part, source)| PackError::Damaged { pack: id, part, source })?;
         let found = foot.name();
         if found != id {
             return Err(PackError::OtherPack { pack: id, found });
@@ -164,6 +151,16 @@ impl Pack {
         seal::open(frame, &stored, &mut raw).map_err(damaged)?;
         Ok(raw)
     }
+}
+
+/// The foot of a pack, or which part of the file is damaged and how. The outer error is the file's.
+fn read_foot(file: &StoredFile) -> std::result::Result<std::result::Result<Foot, (String, FormatError)>, StorageError> {
+    if file.len() < (Head::LEN + Foot::LEN) as u64 {
+        return Ok(Err(("its length".to_owned(), FormatError::Short)));
+    }
+    let mut foot = [0; Foot::LEN];
+    file.read_exact_at(&mut foot, file.len() - Foot::LEN as u64)?;
+    Ok(Foot::decode(&foot, file.len()).map_err(|source| ("foot".to_owned(), source)))
 }
 
 /// Packs that are held open at the same time, at most.

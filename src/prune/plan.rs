@@ -92,7 +92,8 @@ pub(super) fn expire(points: &Points, before: Timestamp) -> (Vec<Expired>, Vec<N
         bases.contains(&number) || point.is_none_or(Point::is_full) && blind.is_some_and(|blind| number < blind)
     };
     let (mut expired, mut waiting) = (Vec::new(), Vec::new());
-    for (number, (point, forgotten)) in forgotten.clone() {
+    for (number, (point, forgotten)) in &forgotten {
+        let (number, point, forgotten) = (*number, *point, *forgotten);
         if has_time_come(&forgotten) && !may_be_stood_on(number, point) {
             expired.push(Expired { number, point: point.cloned(), forgotten });
         } else {
@@ -105,7 +106,7 @@ pub(super) fn expire(points: &Points, before: Timestamp) -> (Vec<Expired>, Vec<N
 /// Judges: `listed` are the packs that lie in the store, `repack_below` the percentage of live bytes below which a pack is rewritten.
 pub(super) fn judge(usage: &Usage, listed: &[PackRef], repack_below: u8) -> Plan {
     let mut plan = Plan { problems: usage.problems.clone(), ..Plan::default() };
-    let is_needed = |pack: &PackRef| usage.packs.get(&pack.id).is_some_and(|used| used.is_fixed || used.live_bytes > 0);
+    let is_needed = |pack: &PackRef| usage.needs(&pack.id);
     let (needed, unneeded): (Vec<PackRef>, Vec<PackRef>) = listed.iter().copied().partition(is_needed);
     plan.needed_packs = needed.len();
     plan.needed_bytes = needed.iter().map(|pack| pack.file_len).sum();
@@ -116,8 +117,7 @@ pub(super) fn judge(usage: &Usage, listed: &[PackRef], repack_below: u8) -> Plan
     }
     let is_there: BTreeSet<PackId> = needed.iter().map(|pack| pack.id).collect();
     // A pack that damaged catalogs list is fixed: those cannot be revised.
-    let fixed: BTreeSet<PackId> =
-        usage.damaged.iter().filter_map(|number| usage.listed_by.get(number)).flatten().map(|pack| pack.id).collect();
+    let fixed = usage.listed_by_damaged();
     plan.unneeded = unneeded.into_iter().filter(|pack| !fixed.contains(&pack.id)).collect();
     let mut worth: Vec<_> = usage
         .packs

@@ -51,8 +51,6 @@ pub enum Event<'a> {
     Progress(Progress),
     /// Something is wrong, and less is removed than could be.
     Problem(&'a str),
-    /// What will be done.
-    Planned(&'a Plan),
 }
 
 /// What stays for now because readers may still see it; the next prune looks again.
@@ -101,7 +99,6 @@ pub fn prune(
         (run.notify)(Event::Problem(&problem.to_string()));
     }
     let (plan, usage) = run.plan(&points)?;
-    (run.notify)(Event::Planned(&plan));
     let mut report = Report { plan, ..Report::default() };
     if !options.dry_run {
         run.apply(&usage, &mut report)?;
@@ -287,7 +284,7 @@ impl Run<'_> {
         }
         let gone_for_good: BTreeSet<Number> = report.plan.expired.iter().map(|expired| expired.number).collect();
         for (name, len) in storage.list(layout::CATALOGS)? {
-            let number = layout::before_set_aside(&name).and_then(layout::catalog_number);
+            let number = layout::set_aside_catalog_number(&name);
             if number.is_some_and(|number| gone_for_good.contains(&number)) {
                 gone(storage.remove(&format!("{}/{name}", layout::CATALOGS)))?;
                 report.removed_bytes += len;

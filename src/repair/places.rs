@@ -93,7 +93,7 @@ pub(super) fn catalogs(store: &Store, done: &mut dyn FnMut(Action)) -> Result<()
     }
     let mut taken_from = Vec::new();
     for (file, _) in storage.list(layout::CATALOGS)? {
-        let Some(before) = layout::before_set_aside(&file).and_then(layout::catalog_number) else { continue };
+        let Some(before) = layout::set_aside_catalog_number(&file) else { continue };
         let from = format!("{}/{file}", layout::CATALOGS);
         let Ok(said) = Catalog::read_number(storage, &from, before) else { continue };
         if said != before {

@@ -56,18 +56,16 @@ pub(super) fn packs(
     }
     // Mounts go over to the revisions; whoever does not in time meets errors, as before.
     readers::left(store, lock, Points::highest(storage)?, ReaderWait::default(), &mut |_| ())?;
-    let listed_by_damaged: BTreeSet<PackId> =
-        usage.damaged.iter().filter_map(|number| usage.listed_by.get(number)).flatten().map(|pack| pack.id).collect();
+    let listed_by_damaged = usage.listed_by_damaged();
     for pack in there {
         let name = layout::pack(&pack.id);
         if listed_by_damaged.contains(&pack.id) {
             done(Action::Left { name, why: "a catalog that is damaged, too, refers to it".to_owned() });
             continue;
         }
-        let is_needed = usage.packs.get(&pack.id).is_some_and(|used| used.is_fixed || used.live_bytes > 0);
         let why = match Pack::open_headless(storage, pack) {
             _ if moves.has(&pack.id) => "what can be read of it was copied".to_owned(),
-            _ if !is_needed => "nothing refers to it".to_owned(),
+            _ if !usage.needs(&pack.id) => "nothing refers to it".to_owned(),
             Err(error) if error.is_damage() => error.to_string(),
             // Its blocks are found by their numbers, so what is sound of them can be read where it is.
             _ => {

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::notes::{self, Notes};
+use super::tags::is_forgotten;
 use super::{PointNotes, RepositoryError};
 use crate::catalog::{Catalog, CatalogError};
 use crate::format::layout;
@@ -61,13 +62,12 @@ impl Points {
         // After the catalogs: a writer puts a point's tags there before the point itself.
         let (notes, broken) = notes::read_all(storage)?;
         let mut found = Self { notes, problems: broken.into_iter().map(Problem::from).collect(), ..Self::default() };
-        let set_aside = listed.iter().filter_map(|(name, _)| layout::before_set_aside(name));
-        found.unreadable = set_aside.filter_map(layout::catalog_number).collect();
+        found.unreadable = listed.iter().filter_map(|(name, _)| layout::set_aside_catalog_number(name)).collect();
         found.unreadable.retain(|number| files.iter().all(|(there, _)| there != number));
         for (number, len) in files {
             let known = before.known(number).filter(|_| before.catalog_bytes.get(&number) == Some(&len));
             let read = known.map_or_else(|| Catalog::read_point(storage, number), |known| Ok(known.clone()));
-            let is_forgotten = found.notes.get(&number).is_some_and(|notes| notes.forgotten.is_some());
+            let is_forgotten = is_forgotten(&found.notes, number);
             match read {
                 Ok(point) => {
                     found.catalog_bytes.insert(number, len);

@@ -25,6 +25,8 @@ use crate::format::{Number, layout};
 use crate::pack::PackError;
 use crate::repository::config::{CONFIG_LIMIT_BYTES, Config};
 use crate::repository::marks::Marks;
+use crate::repository::notes::Notes;
+use crate::repository::tags::is_forgotten;
 use crate::repository::{Reader, RepositoryError, notes, sources};
 use crate::storage::StorageError;
 
@@ -159,22 +161,21 @@ pub fn verify(
 ) -> Result<Report, VerifyError> {
     let storage = reader.store().storage();
     let mut report = Report::default();
-    let mut catalogs: Vec<(Number, u64)> = storage
-        .list(layout::CATALOGS)?
-        .into_iter()
-        .filter_map(|(name, len)| Some((layout::catalog_number(&name)?, len)))
-        .collect();
+    let files = storage.list(layout::CATALOGS)?;
+    let mut catalogs: Vec<(Number, u64)> =
+        files.iter().filter_map(|(name, len)| Some((layout::catalog_number(name)?, *len))).collect();
     catalogs.sort_unstable();
     let listed = crate::pack::list(storage)?;
     let total_bytes =
         catalogs.iter().map(|(_, len)| len).sum::<u64>() + listed.iter().map(|pack| pack.file_len).sum::<u64>();
     let meter = packs::Meter::new(total_bytes, progress);
 
-    small_files(reader, &catalogs, &mut report, notify)?;
+    let notes = small_files(reader, &catalogs, &mut report, notify)?;
     let mut packs = packs::check(reader, depth, &listed, &meter, &mut report, notify)?;
     let trees = catalogs::check(reader, depth, &catalogs, &mut packs, &meter, &mut report, notify);
     name_points(&trees, &packs, &mut report);
-    set_aside(reader, &mut report, notify)?;
+    let aside = files.iter().filter_map(|(name, _)| layout::set_aside_catalog_number(name));
+    set_aside(aside, &notes, &mut report, notify);
     touched::find(reader, &trees, &packs, &mut report, notify);
     for state in packs.orphans() {
         report.orphan_packs += 1;
@@ -183,13 +184,13 @@ pub fn verify(
     Ok(report)
 }
 
-/// The files that are text.
+/// The files that are text; answers what is noted of points.
 fn small_files(
     reader: &Reader,
     catalogs: &[(Number, u64)],
     report: &mut Report,
     notify: &mut dyn FnMut(Event<'_>),
-) -> Result<(), VerifyError> {
+) -> Result<Notes, VerifyError> {
     let storage = reader.store().storage();
     let mut wrong = |file: &str, error: DamageError| {
         report.add(Damage { object: Object::File(file.to_owned()), error, harm: Harm::Notes }, notify);
@@ -221,26 +222,26 @@ fn small_files(
         wrong(&file, error.into());
     }
     for (number, _) in catalogs {
-        report.point(*number).is_forgotten = points.get(number).is_some_and(|notes| notes.forgotten.is_some());
+        report.point(*number).is_forgotten = is_forgotten(&points, *number);
     }
-    Ok(())
+    Ok(points)
 }
 
 /// Points whose catalogs were set aside, but for those that are forgotten.
-fn set_aside(reader: &Reader, report: &mut Report, notify: &mut dyn FnMut(Event<'_>)) -> Result<(), VerifyError> {
-    let storage = reader.store().storage();
-    let (points, _) = notes::read_all(storage)?;
-    for (name, _) in storage.list(layout::CATALOGS)? {
-        let Some(number) = layout::before_set_aside(&name).and_then(layout::catalog_number) else { continue };
-        let is_forgotten = points.get(&number).is_some_and(|notes| notes.forgotten.is_some());
-        if is_forgotten || report.points.contains_key(&number) {
+fn set_aside(
+    numbers: impl Iterator<Item = Number>,
+    notes: &Notes,
+    report: &mut Report,
+    notify: &mut dyn FnMut(Event<'_>),
+) {
+    for number in numbers {
+        if is_forgotten(notes, number) || report.points.contains_key(&number) {
             continue;
         }
         let object = Object::Catalog(number);
         report.point(number).damaged.insert(object.clone());
         report.add(Damage { object, error: DamageError::SetAside { number }, harm: Harm::Point }, notify);
     }
-    Ok(())
 }
 
 /// Names the points that a damaged catalog takes with it, and those that refer to a pack that is not what was written.
