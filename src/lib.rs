@@ -17,6 +17,7 @@ pub mod format;
 pub mod index;
 pub mod overlay;
 pub mod pack;
+pub mod policy;
 #[cfg(test)]
 mod power;
 pub mod prune;
@@ -24,6 +25,7 @@ mod random;
 pub mod repair;
 pub mod repository;
 pub mod restore;
+pub mod settings;
 pub mod source;
 pub mod storage;
 pub mod verify;

@@ -24,7 +24,9 @@ use dbakfs::format::record::{
 };
 use dbakfs::format::seal::{Frame, Sealer};
 use dbakfs::format::table::{self, Adopted, Children, Chunk, Extent};
-use dbakfs::format::{CatalogId, Counts, Kind, Meta, Number, Point, PointKind, SourceId, Timestamp, file, layout};
+use dbakfs::format::{
+    CatalogId, Counts, Kind, Meta, Number, Origin, Point, PointKind, SourceId, Timestamp, file, layout,
+};
 use dbakfs::overlay::PointTree;
 use dbakfs::repository::config::{Chunking, Config, FORMAT_VERSION};
 use dbakfs::repository::{CacheBytes, Reader, Store};
@@ -249,6 +251,7 @@ fn differential_records() -> Vec<Entry> {
 fn point(number: Number, id: CatalogId, kind: PointKind) -> Point {
     let time = Timestamp::new(1_795_169_100, 0);
     Point {
+        origin: Origin::Backup,
         number,
         id,
         source: SourceId { name: "www".to_owned(), host: "golden".to_owned(), path: b"/srv/\xff\\www".to_vec() },
@@ -265,6 +268,9 @@ fn point(number: Number, id: CatalogId, kind: PointKind) -> Point {
             bytes: 1_054_939,
             new: 12,
             stored_bytes: 1,
+            size_bytes: 5,
+            changed_bytes: 3,
+            gone_bytes: 2,
             ..Counts::default()
         },
         has_xattrs: true,

@@ -9,13 +9,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each part of the library, from the ground up, and the parts that it may use.
-const MAY_USE: [(&str, &[&str]); 21] = [
+const MAY_USE: [(&str, &[&str]); 23] = [
     // The ground: values in, values out.
     ("format", &[]),
     ("chunker", &[]),
     ("bits", &[]),
     ("cache", &[]),
     ("random", &[]),
+    ("policy", &["format"]),
     // One resource each.
     ("storage", &["format"]),
     ("index", &["format"]),
@@ -24,7 +25,9 @@ const MAY_USE: [(&str, &[&str]); 21] = [
     ("catalog", &["format", "storage", "cache"]),
     // The store as a whole.
     ("overlay", &["catalog", "format"]),
-    ("repository", &["overlay", "catalog", "pack", "storage", "cache", "format"]),
+    ("repository", &["overlay", "catalog", "pack", "storage", "cache", "policy", "format"]),
+    // What a person wrote about sources.
+    ("settings", &["repository", "policy"]),
     // It copies chunks from pack to pack and writes catalogs anew.
     ("compaction", &["repository", "catalog", "pack", "storage", "cache", "bits", "format"]),
     // What is done with it. These stand side by side: none may use another.
@@ -41,6 +44,7 @@ const MAY_USE: [(&str, &[&str]); 21] = [
             "source",
             "cache",
             "random",
+            "policy",
             "format",
         ],
     ),
@@ -82,6 +86,7 @@ const AT_HOME: [(&str, &[&str]); 17] = [
         &[
             "src/storage/",
             "src/index/",
+            "src/settings/mod.rs",
             // Patterns that a person wrote, and the list of mounts.
             "src/source/exclude.rs",
             "src/source/mounts.rs",

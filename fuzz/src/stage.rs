@@ -38,6 +38,7 @@ pub fn point(number: Number) -> Point {
     let id = |number: Number| CatalogId([u8::try_from(number.0).unwrap_or(0); 16]);
     let time = Timestamp::new(1_700_000_000 + i64::from(number.0), 0);
     Point {
+        origin: dbakfs::format::Origin::Backup,
         number,
         id: id(number),
         source: SourceId { name: "s".to_owned(), host: "h".to_owned(), path: b"/s".to_vec() },

@@ -30,8 +30,8 @@ impl Run<'_> {
             return Ok(done(Outcome::Tried { has_changed }, counts));
         };
         let newest = points.of_source(self.name.as_str()).max_by_key(|point| point.time);
-        // An independent full is made for its own sake: a second copy of what has not changed is the point of it.
-        let is_wanted = self.options.force || matches!(decision.choice, Choice::Full { independent: true });
+        // A full that is asked for or due is made for its own sake.
+        let is_wanted = self.options.force || matches!(decision.choice, Choice::Full { .. });
         if let Some(newest) = newest.filter(|_| !has_changed && !is_wanted) {
             drop(writer);
             let mut notes = points.notes.clone();
@@ -62,7 +62,7 @@ impl Run<'_> {
         for (number, changed) in own {
             changed.write(&self.session.store, lock, number)?;
         }
-        point.finished = Timestamp::now();
+        point.finished = self.options.clock.unwrap_or_else(Timestamp::now);
         let catalog_bytes = writer.finish(&point, packs)?;
         // The point is made. What fails from here on is said, and mended by the next backup: a tag that two points hold is the newer one's.
         for (number, changed) in others {
@@ -126,7 +126,7 @@ impl Run<'_> {
             _ => SourceNotes::new(source.clone()),
         };
         notes.source.clone_from(source);
-        notes.last_success = Some(Timestamp::now());
+        notes.last_success = Some(self.options.clock.unwrap_or_else(Timestamp::now));
         notes.last_point = Some(point);
         notes.write(store, lock)
     }

@@ -221,6 +221,7 @@ mod tests {
         root.write(number, &mut links, &mut writer).unwrap();
         let time = Timestamp::default();
         let point = Point {
+            origin: crate::format::Origin::Backup,
             number,
             id,
             source: SourceId { name: "s".to_owned(), host: String::new(), path: Vec::new() },

@@ -16,7 +16,6 @@ mod group;
 mod leaf;
 mod links;
 mod lost;
-pub mod mode;
 mod pack_table;
 mod prepare;
 mod report;
@@ -28,7 +27,7 @@ pub mod version;
 
 use std::path::PathBuf;
 
-pub use mode::{Choice, Decision, Mode, Reason};
+pub use crate::policy::decision::{Choice, Decision, Mode, Reason};
 pub use report::{Notice, Progress};
 pub use run::{Done, Made, Options, Outcome, Subject};
 pub use session::{Session, rebuild_index};

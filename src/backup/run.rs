@@ -13,18 +13,19 @@ use super::content::ContentReader;
 use super::engine::{Engine, Settings};
 use super::links::Links;
 use super::lost::LostPacks;
-use super::mode::decide;
 use super::session::Session;
 use super::{BackupError, Choice, Decision, Mode, Notice, Progress, Reason, Result};
 use crate::catalog::CatalogWriter;
 use crate::chunker::{ChunkLengths, Chunker};
-use crate::format::{CatalogId, Counts, Number, Point, PointKind, SourceId, Timestamp};
+use crate::format::{CatalogId, Counts, Number, Origin, Point, PointKind, SourceId, Timestamp};
 use crate::index::SettledBlock;
 use crate::overlay::PointTree;
 use crate::pack::PackOptions;
+use crate::policy::decision::{DecisionRules, OpenSeries, Today, decide};
 use crate::repository::tags::Moving;
 use crate::repository::{CacheBytes, Points, Reader, SourceName, SourceNotes, Tag, marks, when};
 use crate::source::{self, ReadAhead, Walk};
+use jiff::tz::TimeZone;
 
 /// Memory for what is read of earlier backups, in bytes.
 const CACHE: CacheBytes = CacheBytes { catalogs: 24 << 20, blocks: 4 << 20 };
@@ -52,6 +53,12 @@ pub enum Subject {
 pub struct Options {
     /// Full or differential.
     pub mode: Mode,
+    /// What `Mode::Auto` goes by.
+    pub rules: DecisionRules,
+    /// Where days begin; the system's zone if absent.
+    pub zone: Option<TimeZone>,
+    /// What the clock is taken to say, for those who try another; the system's clock if absent.
+    pub clock: Option<Timestamp>,
     /// Make a point even if nothing changed.
     pub force: bool,
     /// Read every file, whatever its stat says.
@@ -121,7 +128,7 @@ struct Ground {
 
 impl Run<'_> {
     pub(super) fn once(&self, subject: &mut Subject, unusable: &BTreeSet<Number>) -> Result<Done> {
-        let clock = Timestamp::now();
+        let clock = self.options.clock.unwrap_or_else(Timestamp::now);
         let store = &self.session.store;
         let reader = Reader::open(store.clone(), CACHE)?;
         let points = reader.points()?;
@@ -141,7 +148,7 @@ impl Run<'_> {
         self.refuse_taken_tags(&points)?;
         // Only looked at: it is reserved when there is something to commit.
         let number = marks::next(store, Points::highest(store.storage())?)?;
-        let ground = self.ground(&reader, &points, unusable, number)?;
+        let ground = self.ground(&reader, &points, unusable, number, clock)?;
         let newest_time = points.times_of(self.name.as_str()).max();
         let (time, _) = when::next_point_time(clock, newest_time);
         // Not by their times: those of backups in quick succession are ahead of a clock that was always right.
@@ -182,6 +189,7 @@ impl Run<'_> {
             number,
             id,
             source,
+            origin: Origin::Backup,
             kind,
             family: ground.family,
             time,
@@ -243,7 +251,14 @@ impl Run<'_> {
     }
 
     /// Decides what is made, and finds what it is compared with.
-    fn ground(&self, reader: &Reader, points: &Points, unusable: &BTreeSet<Number>, number: Number) -> Result<Ground> {
+    fn ground(
+        &self,
+        reader: &Reader,
+        points: &Points,
+        unusable: &BTreeSet<Number>,
+        number: Number,
+        clock: Timestamp,
+    ) -> Result<Ground> {
         let usable = |point: &&Point| {
             let tree = if unusable.contains(&point.number) || unusable.contains(&point.series()) {
                 return None;
@@ -258,9 +273,25 @@ impl Run<'_> {
                 }
             }
         };
-        let of_source = || points.of_source(self.name.as_str()).rev();
-        let full = of_source().filter(|point| point.is_full()).find_map(|point| usable(&point));
-        let decision = decide(self.options.mode, full.as_ref().map(PointTree::point));
+        // What was imported or promoted stands outside the rotation.
+        let is_own = |point: &&Point| point.origin == Origin::Backup;
+        let of_source = || points.of_source(self.name.as_str()).filter(is_own).rev();
+        let fulls = || of_source().filter(|point| point.is_full());
+        let full = fulls().find_map(|point| usable(&point));
+        let series = full.as_ref().map(|tree| OpenSeries {
+            full: tree.point().number,
+            full_time: tree.point().time,
+            length: points.length_of_series(tree.point().number),
+        });
+        let today = Today { now: clock, zone: self.options.zone.clone().unwrap_or_else(TimeZone::system) };
+        let decision = decide(
+            self.options.mode,
+            &self.options.rules,
+            &today,
+            series.as_ref(),
+            fulls().map(|point| point.time).max(),
+            fulls().filter(|point| point.family == point.number.0).map(|point| point.time).max(),
+        );
         if self.options.mode == Mode::Differential && decision.reason == Reason::NoFull {
             (self.notify)(Notice::FullInstead);
         }

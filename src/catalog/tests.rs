@@ -6,7 +6,7 @@ use super::*;
 use crate::cache::ByteCache;
 use crate::format::record::{Birth, Content, Flags, NewRecord, Record, Status};
 use crate::format::table::Children;
-use crate::format::{CatalogId, Counts, Kind, Meta, Point, PointKind, SourceId, Timestamp};
+use crate::format::{CatalogId, Counts, Kind, Meta, Origin, Point, PointKind, SourceId, Timestamp};
 use crate::overlay::PointTree;
 use crate::storage::Storage;
 
@@ -35,6 +35,7 @@ fn point() -> Point {
         number: NUMBER,
         id: ID,
         source: SourceId { name: "s".to_owned(), host: "h".to_owned(), path: b"/\xff".to_vec() },
+        origin: Origin::Backup,
         kind: PointKind::Full,
         family: 0,
         time,

@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use dbakfs::backup::{Choice, Done, Mode, Notice, Options, Outcome, Progress, Session, Subject};
 use dbakfs::format::record::is_name;
+use dbakfs::policy::decision::DecisionRules;
 use dbakfs::repository::config::Chunking;
 use dbakfs::repository::{SourceName, Store, Tag};
 use dbakfs::source::{self, Descend, Exclude, stat};
@@ -18,7 +19,7 @@ use dbakfs::storage::Wait;
 use indicatif::{HumanBytes, HumanCount, ProgressBar};
 use serde_json::json;
 
-use super::{Exit, Failure, Global, Result, output, points, progress, signals, store};
+use super::{Exit, Failure, Global, Result, output, points, progress, settings, signals, store};
 
 /// Back up directories, each as a point in time of its own
 #[derive(Debug, clap::Args)]
@@ -130,8 +131,11 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<Exit> {
         true => Session::dry(&store),
         false => store::waiting(args.wait, &cancel, || Session::begin(&store, Wait::Never).map_err(Failure::from))?,
     };
-    let options = Options {
+    let mut options = Options {
         mode: mode(&args),
+        rules: DecisionRules::default(),
+        zone: None,
+        clock: None,
         force: args.force,
         checksum: args.checksum,
         tags: args.tags.clone(),
@@ -141,6 +145,9 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<Exit> {
     };
     let mut exit = Exit::Done;
     for job in jobs {
+        if let Some(settings) = settings::of_source(global, &job.name)? {
+            options.rules = settings.decision();
+        }
         let subject = match job.what {
             What::Stream(name) => Subject::Stream { name, input: Box::new(std::io::stdin()) },
             What::Tree(path) => Subject::Tree {

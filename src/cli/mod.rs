@@ -19,6 +19,7 @@ mod prune;
 mod rebuild_index;
 mod repair;
 mod restore;
+mod settings;
 mod signals;
 mod store;
 mod verify;
@@ -58,6 +59,9 @@ pub(crate) struct Global {
     /// The store [default: ~/.local/share/dbakfs/store, or dbakfs/store in XDG_DATA_HOME]
     #[arg(long, value_name = "DIR", env = "DBAKFS_STORE", global = true, help_heading = COMMON)]
     store: Option<PathBuf>,
+    /// The configuration [default: /etc/dbakfs/config.toml for root, else ~/.config/dbakfs/config.toml]
+    #[arg(long, value_name = "FILE", env = "DBAKFS_CONFIG", global = true, help_heading = COMMON)]
+    config: Option<PathBuf>,
     /// Print results as JSON, one object a line
     #[arg(long, global = true, help_heading = COMMON)]
     json: bool,

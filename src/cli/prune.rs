@@ -6,10 +6,10 @@ use std::sync::atomic::Ordering;
 
 use dbakfs::compaction::MoveError;
 use dbakfs::format::Timestamp;
+use dbakfs::policy::Secs;
 use dbakfs::prune::{self, Event, Options, Plan, Progress, Report};
 use dbakfs::repository::{ReaderWait, when};
 use indicatif::HumanBytes;
-use jiff::{Span, SpanRelativeTo};
 use serde_json::json;
 
 use super::{Exit, Failure, Global, Result, output, points, progress, signals, store};
@@ -25,8 +25,8 @@ Examples:
   dbakfs prune --grace 0")]
 pub(crate) struct Args {
     /// Keep what was forgotten less than this long ago, such as 12h or 7d
-    #[arg(long, value_name = "TIME", default_value = "7d", value_parser = grace)]
-    grace: i64,
+    #[arg(long, value_name = "TIME", default_value = "7d")]
+    grace: Secs,
     /// Rewrite packs of which less than this percentage is needed; 0 rewrites none
     #[arg(long, value_name = "PERCENT", default_value_t = 70, value_parser = clap::value_parser!(u8).range(0..=100))]
     repack_below: u8,
@@ -41,21 +41,11 @@ pub(crate) struct Args {
     wait: bool,
 }
 
-/// Seconds. A day has 24 hours.
-fn grace(text: &str) -> std::result::Result<i64, String> {
-    if text == "0" {
-        return Ok(0);
-    }
-    let span: Span = text.parse().map_err(|_| "a time is such as 12h, 7d, 2w or 0".to_owned())?;
-    let time = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|error| error.to_string())?;
-    if time.is_negative() { Err("the time of grace cannot be negative".to_owned()) } else { Ok(time.as_secs()) }
-}
-
 pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
     let (store, lock) = store::writer(global, args.wait)?;
     let stop = signals::stop_flag()?;
     let options = Options {
-        forgotten_before: Timestamp::now().plus_secs(-args.grace),
+        forgotten_before: Timestamp::now().plus_secs(-args.grace.signed()),
         repack_below: args.repack_below,
         dry_run: args.dry_run,
         sole_host: args.sole_host,
@@ -227,20 +217,6 @@ impl From<prune::PruneError> for Failure {
                 Self::new(Exit::Failed, "stopped; no point that stays was touched, and the next prune goes on")
             }
             _ => Self::of(Exit::Failed, &error),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::grace;
-
-    #[test]
-    fn a_time_of_grace_is_a_span_with_days_of_24_hours() {
-        let secs = ["0", "0d", "12h", "7d", "2w", "1d12h"].map(|text| grace(text).unwrap());
-        assert_eq!(secs, [0, 0, 43_200, 604_800, 1_209_600, 129_600]);
-        for wrong in ["", "7", "-1d", "week", "1 month"] {
-            assert!(grace(wrong).is_err(), "{wrong:?}");
         }
     }
 }

@@ -8,12 +8,15 @@ use dbakfs::repository::config::Chunking;
 use dbakfs::repository::{CacheBytes, Reader, RepositoryError, Store, WriterLock, default_path};
 use dbakfs::storage::Wait;
 
-use super::{Exit, Failure, Global, Result, output, signals};
+use super::{Exit, Failure, Global, Result, output, settings, signals};
 
 /// The path of the store, and whether it is the default one.
 fn path(global: &Global) -> Result<(PathBuf, bool)> {
     if let Some(path) = &global.store {
         return Ok((path.clone(), false));
+    }
+    if let Some(path) = settings::load(global)?.and_then(|settings| settings.store) {
+        return Ok((path, false));
     }
     let default = default_path(std::env::var_os("XDG_DATA_HOME"), std::env::var_os("HOME"));
     let missing =

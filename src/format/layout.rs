@@ -22,16 +22,18 @@ pub const CATALOGS: &str = "catalogs";
 pub const POINTS: &str = "points";
 /// What can change about a source.
 pub const SOURCES: &str = "sources";
+/// What was run for a source, and how it ended.
+pub const RUNS: &str = "runs";
 /// One locked file per live reader.
 pub const LEASES: &str = "leases";
 /// The index, which can be rebuilt.
 pub const INDEX: &str = "index";
 
 /// Every directory of a store.
-pub const DIRECTORIES: [&str; 6] = [PACKS, CATALOGS, POINTS, SOURCES, LEASES, INDEX];
+pub const DIRECTORIES: [&str; 7] = [PACKS, CATALOGS, POINTS, SOURCES, RUNS, LEASES, INDEX];
 
 /// The directories in which a writer makes temporaries.
-pub const WRITTEN: [&str; 4] = [PACKS, CATALOGS, POINTS, SOURCES];
+pub const WRITTEN: [&str; 5] = [PACKS, CATALOGS, POINTS, SOURCES, RUNS];
 
 /// How a pack's file is called.
 pub const PACK_SUFFIX: &str = ".pack";

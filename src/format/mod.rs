@@ -20,7 +20,7 @@ pub mod time;
 
 pub use entry::{Kind, Meta, Stat};
 pub use error::FormatError;
-pub use point::{CatalogId, Counts, Number, Point, PointKind, SourceId};
+pub use point::{CatalogId, Counts, Number, Origin, Point, PointKind, SourceId};
 pub use time::Timestamp;
 
 #[cfg(test)]

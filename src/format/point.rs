@@ -120,6 +120,29 @@ pub struct Counts {
     pub read_bytes: u64,
     /// Bytes that the backup added to the store: its new packs (the catalog comes on top, as the size of its file).
     pub stored_bytes: u64,
+    /// The size of the backup: for a full, the data bytes of all files; for a differential those of its new and updated files that the base's version
+    /// of the same file does not hold. Counted in chunks, each inode once, before deduplication and compression.
+    #[serde(default)]
+    pub size_bytes: u64,
+    /// The same, held against the previous backup: what is new since then. 0 where there was none to compare with.
+    #[serde(default)]
+    pub changed_bytes: u64,
+    /// Data bytes of the files of the previous backup that are gone.
+    #[serde(default)]
+    pub gone_bytes: u64,
+}
+
+/// How a point came to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Origin {
+    /// A backup of its source.
+    #[default]
+    Backup,
+    /// An archive that was imported.
+    Import,
+    /// A differential that was made a full of its own.
+    Promotion,
 }
 
 /// The facts of one point in time, as its catalog holds them. They never change.
@@ -131,6 +154,9 @@ pub struct Point {
     pub id: CatalogId,
     /// What was backed up.
     pub source: SourceId,
+    /// How it came to be.
+    #[serde(default)]
+    pub origin: Origin,
     /// Full, or differential and on what.
     #[serde(flatten)]
     pub kind: PointKind,

@@ -13,7 +13,7 @@ use crate::format::catalog::PackRef;
 use crate::format::pack::ChunkId;
 use crate::format::record::{self, Birth, Content, Flags, NewRecord, Place, Record, Status};
 use crate::format::table::{Children, Extent};
-use crate::format::{CatalogId, Counts, Kind, Meta, Number, Point, PointKind, SourceId, Timestamp};
+use crate::format::{CatalogId, Counts, Kind, Meta, Number, Origin, Point, PointKind, SourceId, Timestamp};
 use crate::pack::{Class, PackOptions, Packer};
 use crate::repository::config::Chunking;
 use crate::repository::{CacheBytes, Reader, Store};
@@ -224,6 +224,7 @@ impl ModelStore {
             number,
             id,
             source: SourceId { name: "www".to_owned(), host: "h".to_owned(), path: b"/srv/www".to_vec() },
+            origin: Origin::Backup,
             kind,
             family: self.family,
             time,

@@ -15,6 +15,7 @@ use crate::{
 
 use super::{Store, Tag, WriterLock, checked_text, error::RepositoryError};
 use crate::format::layout;
+use crate::policy::retention::KeepRules;
 
 const LIMIT_BYTES: u64 = 1 << 20;
 
@@ -31,6 +32,9 @@ pub struct PointNotes {
     pub forgotten: Option<Timestamp>,
     /// What was found damaged, one line each.
     pub damaged: Vec<String>,
+    /// On a full: the retention rules that its series began with, and goes by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep: Option<KeepRules>,
     /// What later programs keep here.
     #[serde(flatten)]
     pub others: BTreeMap<String, toml::Value>,
@@ -114,6 +118,7 @@ mod tests {
             pinned: true,
             forgotten: Some(Timestamp::new(-5, 7)),
             damaged: vec!["pack 91c0: block 7: checksum differs".to_owned()],
+            keep: Some(KeepRules { keep_last: 3, ..KeepRules::default() }),
             others: BTreeMap::new(),
         };
         notes.write(&store, &lock, Number(42)).unwrap();

@@ -102,6 +102,13 @@ impl Points {
         self.points.iter().filter(move |point| point.source.name == name)
     }
 
+    /// How many points the series of a full has had, the full and the forgotten ones among them.
+    #[must_use]
+    pub fn length_of_series(&self, full: Number) -> u32 {
+        let all = self.points.iter().chain(&self.forgotten);
+        u32::try_from(all.filter(|point| point.series() == full).count()).unwrap_or(u32::MAX)
+    }
+
     /// The times of the points of the source of that name, the forgotten ones included: who brings one back wants its time to be its own.
     pub fn times_of<'a>(&'a self, name: &'a str) -> impl Iterator<Item = Timestamp> + 'a {
         self.points.iter().chain(&self.forgotten).filter(move |point| point.source.name == name).map(|point| point.time)

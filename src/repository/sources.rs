@@ -31,16 +31,30 @@ pub struct SourceNotes {
     /// Its newest point as of then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_point: Option<Number>,
+    /// A change far beyond the source's habit that nobody has acknowledged: nothing of the source is forgotten or pruned meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alarm: Option<Alarm>,
     /// What later programs keep here.
     #[serde(flatten)]
     pub others: BTreeMap<String, toml::Value>,
+}
+
+/// A change far beyond the habit of a source.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Alarm {
+    /// The point that holds it.
+    pub point: Number,
+    /// When it was found.
+    pub since: Timestamp,
+    /// What was found, for people.
+    pub reason: String,
 }
 
 impl SourceNotes {
     /// A source of which nothing is known yet.
     #[must_use]
     pub const fn new(source: SourceId) -> Self {
-        Self { source, last_success: None, last_point: None, others: BTreeMap::new() }
+        Self { source, last_success: None, last_point: None, alarm: None, others: BTreeMap::new() }
     }
 
     /// Reads what is noted about the source of this name; `None` if nothing is.

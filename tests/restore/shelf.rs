@@ -184,6 +184,7 @@ impl Shelf {
         packs.sort_by_key(|pack| pack.ordinal);
         let now = Timestamp::new(1_700_000_000, 0);
         let point = Point {
+            origin: dbakfs::format::Origin::Backup,
             number,
             id,
             source: SourceId { name: "test".to_owned(), host: "here".to_owned(), path: b"/source".to_vec() },

@@ -106,6 +106,8 @@ impl Place {
             .env("DBAKFS_STORE", self.store())
             .env("HOME", self.path("home"))
             .env_remove("XDG_DATA_HOME")
+            // No configuration of this machine.
+            .env("DBAKFS_CONFIG", "/dev/null")
             .env_remove("XDG_STATE_HOME")
             .env("TZ", "UTC")
             .current_dir(self.dir.path())

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    format::{Counts, PointKind, SourceId, Timestamp, point::CatalogId},
+    format::{Counts, Origin, PointKind, SourceId, Timestamp, point::CatalogId},
     repository::PointNotes,
 };
 
@@ -16,6 +16,7 @@ pub(in crate::repository) fn point(number: u32, name: &str, secs: i64) -> Point 
         number: Number(number),
         id: CatalogId([0; 16]),
         source: SourceId { name: name.to_owned(), host: "host".to_owned(), path: b"/srv".to_vec() },
+        origin: Origin::Backup,
         kind: PointKind::Full,
         family: 0,
         time,

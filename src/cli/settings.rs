@@ -1,0 +1,46 @@
+//! The configuration file of a command.
+
+use std::path::{Path, PathBuf};
+
+use dbakfs::repository::SourceName;
+use dbakfs::settings::{Settings, SettingsError, SourceSettings};
+
+use super::{Exit, Failure, Global, Result};
+
+/// The configuration; none where no file was named and the default one is not there.
+pub(crate) fn load(global: &Global) -> Result<Option<Settings>> {
+    let (path, is_default) = match &global.config {
+        Some(path) => (path.clone(), false),
+        None => match default_path() {
+            Some(path) => (path, true),
+            None => return Ok(None),
+        },
+    };
+    match Settings::read(&path) {
+        Err(SettingsError::Read { source, .. }) if is_default && source.kind() == std::io::ErrorKind::NotFound => {
+            Ok(None)
+        }
+        answer => Ok(Some(answer?)),
+    }
+}
+
+/// What the configuration says of the source of this name; nothing where it, or the configuration, is not there.
+pub(crate) fn of_source(global: &Global, name: &SourceName) -> Result<Option<SourceSettings>> {
+    Ok(load(global)?.and_then(|mut settings| settings.sources.remove(name)))
+}
+
+/// `/etc/dbakfs/config.toml` for root, else `dbakfs/config.toml` in the user's configuration.
+fn default_path() -> Option<PathBuf> {
+    if rustix::process::geteuid().is_root() {
+        return Some(Path::new("/etc/dbakfs/config.toml").to_owned());
+    }
+    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let base = absolute("XDG_CONFIG_HOME").or_else(|| absolute("HOME").map(|home| home.join(".config")))?;
+    Some(base.join("dbakfs/config.toml"))
+}
+
+impl From<SettingsError> for Failure {
+    fn from(error: SettingsError) -> Self {
+        Self::of(Exit::Usage, &error)
+    }
+}

@@ -1,0 +1,13 @@
+//! What should be done, and why: full or differential, which points stay, when the next backup is due, whether a change is out of the ordinary.
+//!
+//! Owns the rules. Refuses to read a clock, a file or a store: times, points and settings come in, verdicts with reasons go out. Invariant: the same
+//! values in give the same verdict out, so that a dry run says what the run will do.
+
+pub mod decision;
+pub mod duration;
+pub mod retention;
+pub mod surge;
+pub mod weekday;
+
+pub use duration::Secs;
+pub use weekday::Weekday;

@@ -1,0 +1,240 @@
+//! `runs/<name>.toml`: what was run for a source, and how it ended.
+//!
+//! Owns those small files: counters that only grow, and the newest runs and checks. Refuses to know what a run does, and to be needed: a store without
+//! them loses its history of runs and nothing else. Its invariant: a file holds at most [`RUNS_KEPT`] runs and [`CHECKS_KEPT`] checks, oldest first.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::error::RepositoryError;
+use super::notes::{read_toml, write_toml};
+use super::{SourceName, Store, WriterLock};
+use crate::format::layout;
+use crate::format::{Number, Timestamp};
+use crate::storage::{Storage, StorageError};
+
+/// Runs that are kept of a source.
+pub const RUNS_KEPT: usize = 200;
+/// Checks that are kept of a source.
+pub const CHECKS_KEPT: usize = 100;
+
+/// The upper bounds of the histogram of durations, in seconds; one more bucket has no bound.
+pub const BUCKETS_SECS: [u32; 12] = [1, 5, 15, 60, 300, 900, 1_800, 3_600, 7_200, 14_400, 43_200, 86_400];
+
+/// What was run for a source.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RunNotes {
+    /// The source.
+    pub name: String,
+    /// Counters since the source was first backed up, by type.
+    #[serde(default)]
+    pub totals: BTreeMap<BackupType, Totals>,
+    /// The newest runs, oldest first.
+    #[serde(default)]
+    pub runs: Vec<Run>,
+    /// The newest checks, oldest first.
+    #[serde(default)]
+    pub checks: Vec<Check>,
+    /// What later programs keep here.
+    #[serde(flatten)]
+    pub others: BTreeMap<String, toml::Value>,
+}
+
+/// Full or differential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BackupType {
+    /// A full.
+    Full,
+    /// A differential.
+    Differential,
+}
+
+/// Counters that only grow.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Runs that ended well.
+    pub success: u64,
+    /// Runs that did not.
+    pub failure: u64,
+    /// Seconds that runs took, all together.
+    pub secs: f64,
+    /// Runs by duration: as [`BUCKETS_SECS`], then those above. Not cumulative.
+    pub buckets: Vec<u64>,
+}
+
+/// One backup, or an attempt at one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    /// When it began.
+    pub began: Timestamp,
+    /// How long it took.
+    pub secs: f64,
+    /// What was made, or, where it failed before that was decided, asked for.
+    pub r#type: BackupType,
+    /// How it ended.
+    pub end: RunEnd,
+    /// Why this type, or why it failed.
+    pub reason: String,
+    /// The point that was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<Number>,
+    /// Bytes of the backup: see [`crate::format::Counts::size_bytes`].
+    #[serde(default)]
+    pub size_bytes: u64,
+    /// Bytes that the store grew by.
+    #[serde(default)]
+    pub stored_bytes: u64,
+    /// Files at the point.
+    #[serde(default)]
+    pub files: u64,
+}
+
+/// How a backup ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RunEnd {
+    /// There is a new point.
+    Made,
+    /// There is, but some files could not be read.
+    Incomplete,
+    /// Nothing had changed.
+    Unchanged,
+    /// No point was made, though one was wanted.
+    Failed,
+}
+
+/// One check of what is stored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Check {
+    /// When it began.
+    pub began: Timestamp,
+    /// How long it took.
+    pub secs: f64,
+    /// What was checked.
+    pub kind: CheckKind,
+    /// What came of it.
+    pub end: CheckEnd,
+    /// The point that was checked; none where it was the whole store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<Number>,
+    /// The type of that point.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub r#type: Option<BackupType>,
+    /// What was found, a line each; not more than some ten.
+    #[serde(default)]
+    pub findings: Vec<String>,
+    /// Bytes that were read back or restored.
+    #[serde(default)]
+    pub bytes: u64,
+    /// Of a rehearsal: how long a restore of the whole point would take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub full_restore_secs: Option<f64>,
+}
+
+/// What is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CheckKind {
+    /// What a backup had just written.
+    Written,
+    /// A sample of it.
+    Sample,
+    /// The whole store, every byte.
+    Full,
+    /// A restore of a sample.
+    Rehearsal,
+}
+
+/// What came of a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CheckEnd {
+    /// All was as it should be.
+    Pass,
+    /// Something was not.
+    Fail,
+    /// It could not be done, which is no pass.
+    NotRun,
+}
+
+impl RunNotes {
+    /// A source of which nothing was run yet.
+    #[must_use]
+    pub fn new(name: &SourceName) -> Self {
+        Self { name: name.to_string(), ..Self::default() }
+    }
+
+    /// Adds a run, and counts it.
+    pub fn push_run(&mut self, run: Run) {
+        let totals = self.totals.entry(run.r#type).or_default();
+        match run.end {
+            RunEnd::Failed => totals.failure += 1,
+            RunEnd::Made | RunEnd::Incomplete | RunEnd::Unchanged => totals.success += 1,
+        }
+        totals.secs += run.secs;
+        totals.buckets.resize(BUCKETS_SECS.len() + 1, 0);
+        totals.buckets[BUCKETS_SECS.partition_point(|bound| f64::from(*bound) < run.secs)] += 1;
+        self.runs.push(run);
+        let surplus = self.runs.len().saturating_sub(RUNS_KEPT);
+        self.runs.drain(..surplus);
+    }
+
+    /// Adds a check.
+    pub fn push_check(&mut self, check: Check) {
+        self.checks.push(check);
+        let surplus = self.checks.len().saturating_sub(CHECKS_KEPT);
+        self.checks.drain(..surplus);
+    }
+
+    /// Reads what was run for the source of this name; nothing, if it has no file.
+    ///
+    /// # Errors
+    /// The file is damaged, belongs to another name, or cannot be read.
+    pub fn read(storage: &Storage, name: &SourceName) -> Result<Self, RepositoryError> {
+        Ok(read(storage, &name.file_stem())?.unwrap_or_else(|| Self::new(name)))
+    }
+
+    /// Replaces what is noted, durably.
+    ///
+    /// # Errors
+    /// Its name cannot be one, or the file cannot be written.
+    pub fn write(&self, store: &Store, _writer: &WriterLock) -> Result<(), RepositoryError> {
+        let name = SourceName::new(&self.name).map_err(|error| RepositoryError::damaged(layout::RUNS, error))?;
+        // A store that was made before there were runs has no such directory.
+        store.storage().create_dir(layout::RUNS)?;
+        write_toml(store.storage(), &file(&name.file_stem()), self)
+    }
+}
+
+/// Reads what was run for all sources, by name. The second part holds what is wrong with files that are damaged.
+///
+/// # Errors
+/// The directory cannot be read.
+pub fn read_all(storage: &Storage) -> Result<(Vec<RunNotes>, Vec<RepositoryError>), StorageError> {
+    let (mut runs, mut problems) = (Vec::new(), Vec::new());
+    for (name, _) in storage.list(layout::RUNS)? {
+        let Some(stem) = name.strip_suffix(layout::TOML_SUFFIX) else { continue };
+        match read(storage, stem) {
+            Ok(notes) => runs.extend(notes),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    runs.sort_by(|one, two| one.name.cmp(&two.name));
+    Ok((runs, problems))
+}
+
+fn read(storage: &Storage, stem: &str) -> Result<Option<RunNotes>, RepositoryError> {
+    let file = file(stem);
+    let Some(notes) = read_toml::<RunNotes>(storage, &file)? else { return Ok(None) };
+    match SourceName::new(&notes.name) {
+        Ok(name) if name.file_stem() == stem => Ok(Some(notes)),
+        Ok(name) => Err(RepositoryError::damaged(&file, format!("it states another name, {:?}", name.as_str()))),
+        Err(error) => Err(RepositoryError::damaged(&file, error)),
+    }
+}
+
+fn file(stem: &str) -> String {
+    format!("{}/{stem}{}", layout::RUNS, layout::TOML_SUFFIX)
+}

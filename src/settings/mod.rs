@@ -1,0 +1,200 @@
+//! The configuration file: which sources there are, when and how each is backed up, what is kept, and who is told.
+//!
+//! Owns the file's keys, their defaults and what is wrong with a value. Refuses to do anything of what it says. Invariant: a key that is not known is an
+//! error, never silently without effect; `[defaults]` holds for every source that does not say otherwise.
+
+mod source;
+mod tell;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use jiff::tz::TimeZone;
+use serde::Deserialize;
+use toml::{Table, Value};
+
+use crate::repository::{SourceName, SourceNameError};
+
+pub use source::{Hooks, Rehearse, SourceSettings, Task, VerifyAfter, When};
+pub use tell::{Metrics, Notify, NotifyOn};
+
+/// The most bytes that a configuration may have.
+const LIMIT_BYTES: u64 = 1 << 20;
+
+/// What the configuration file says.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// The store; none where the command line or the default says.
+    pub store: Option<PathBuf>,
+    /// Where days begin and what cron expressions mean: an IANA name; the system's zone if absent.
+    pub zone: Option<TimeZone>,
+    /// Prometheus metrics.
+    pub metrics: Metrics,
+    /// Who is told.
+    pub notify: Notify,
+    /// The sources, by name.
+    pub sources: BTreeMap<SourceName, SourceSettings>,
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// It cannot be read.
+    #[error("cannot read the configuration {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is no TOML, or a key or value is wrong.
+    #[error("{}: {message}", path.display())]
+    Wrong {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, with the place.
+        message: String,
+    },
+    /// It has no source of that name.
+    #[error("{} has no source named {name}", path.display())]
+    NoSource {
+        /// The file.
+        path: PathBuf,
+        /// The name.
+        name: SourceName,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    #[serde(default)]
+    store: Option<PathBuf>,
+    #[serde(default)]
+    timezone: Option<String>,
+    #[serde(default)]
+    metrics: Metrics,
+    #[serde(default)]
+    notify: Notify,
+    #[serde(default)]
+    defaults: Table,
+    #[serde(default)]
+    sources: BTreeMap<String, Table>,
+}
+
+impl Settings {
+    /// Reads a configuration file.
+    ///
+    /// # Errors
+    /// It cannot be read, is larger than 1 MiB, or says something that is not known.
+    pub fn read(path: &Path) -> Result<Self, SettingsError> {
+        let read = |source| SettingsError::Read { path: path.to_owned(), source };
+        let mut text = String::new();
+        let file = std::fs::File::open(path).map_err(read)?;
+        let limited = &mut std::io::Read::take(file, LIMIT_BYTES + 1);
+        std::io::Read::read_to_string(limited, &mut text).map_err(read)?;
+        let wrong = |message| SettingsError::Wrong { path: path.to_owned(), message };
+        if text.len() as u64 > LIMIT_BYTES {
+            return Err(wrong(format!("it has more than {LIMIT_BYTES} bytes")));
+        }
+        Self::parse(&text).map_err(wrong)
+    }
+
+    /// Reads the text of a configuration.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let document: Document = toml::from_str(text).map_err(|error| error.to_string())?;
+        let zone = document.timezone.as_deref().map(TimeZone::get).transpose();
+        let zone = zone.map_err(|error| format!("timezone: {error}"))?;
+        let mut sources = BTreeMap::new();
+        for (name, own) in document.sources {
+            let key = SourceName::new(&name).map_err(|error: SourceNameError| format!("sources: {error}"))?;
+            let merged = merged(document.defaults.clone(), own);
+            let source: SourceSettings = Value::Table(merged)
+                .try_into()
+                .map_err(|error: toml::de::Error| format!("sources.{name}: {}", error.message()))?;
+            source.check().map_err(|error| format!("sources.{name}: {error}"))?;
+            sources.insert(key, source);
+        }
+        Ok(Self { store: document.store, zone, metrics: document.metrics, notify: document.notify, sources })
+    }
+
+    /// The zone in which days begin.
+    #[must_use]
+    pub fn zone(&self) -> TimeZone {
+        self.zone.clone().unwrap_or_else(TimeZone::system)
+    }
+}
+
+/// `own` laid over `defaults`, table by table.
+fn merged(mut defaults: Table, own: Table) -> Table {
+    for (key, value) in own {
+        let value = match (defaults.remove(&key), value) {
+            (Some(Value::Table(below)), Value::Table(above)) => Value::Table(merged(below, above)),
+            (_, value) => value,
+        };
+        defaults.insert(key, value);
+    }
+    defaults
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Secs;
+
+    #[test]
+    fn a_source_says_what_is_its_own_and_the_defaults_the_rest() {
+        let settings = Settings::parse(
+            r#"
+            store = "/srv/backups"
+            timezone = "Europe/Berlin"
+            [defaults]
+            keep_days = 60
+            schedule.verify = "0 6 * * *"
+            [sources.www]
+            path = "/srv/www"
+            full_day = "Sunday"
+            schedule.auto = "0 2 * * *"
+            [sources.db]
+            path = "/srv/db"
+            keep_days = 3
+            schedule.differential = { every = "6h" }
+            schedule.verify = { after = "full" }
+            hooks.before = "pg_dump shop > /srv/db/shop.sql"
+            "#,
+        )
+        .unwrap();
+        let of = |name: &str| &settings.sources[&SourceName::new(name).unwrap()];
+        assert_eq!(of("www").keep().keep_days, 60);
+        assert_eq!(of("www").decision().full_day.unwrap().to_string(), "Sunday");
+        assert_eq!(of("www").schedule[&Task::Auto], When::Cron("0 2 * * *".to_owned()));
+        assert_eq!(of("www").schedule[&Task::Verify], When::Cron("0 6 * * *".to_owned()));
+        assert_eq!(of("db").keep().keep_days, 3);
+        assert_eq!(of("db").schedule[&Task::Differential], When::Every(Secs(21_600)));
+        assert_eq!(of("db").schedule[&Task::Verify], When::After(Task::Full));
+        assert_eq!(of("db").decision(), crate::policy::decision::DecisionRules::default());
+    }
+
+    #[test]
+    fn what_is_not_known_is_refused_with_its_place() {
+        for (text, part) in [
+            ("stor = '/x'", "stor"),
+            ("timezone = 'Mars/Olympus'", "timezone"),
+            ("[sources.www]\npath = '/x'\nkeep_dais = 3", "sources.www: unknown field `keep_dais`"),
+            ("[sources.www]\nkeep_days = 3", "sources.www: missing field `path`"),
+            ("[sources.www]\npath = 'x'", "sources.www: path"),
+            ("[sources.'a/b']\npath = '/x'", "sources: "),
+            ("[sources.www]\npath = '/x'\nfull_day = 'Sonntag'", "no day of the week"),
+            ("[sources.www]\npath = '/x'\nschedule.hourly = '0 * * * *'", "sources.www: "),
+            ("[sources.www]\npath = '/x'\nschedule.auto = {every = '6h', after = 'full'}", "sources.www: "),
+            ("[sources.www]\npath = '/x'\nmax_full_age = 'soon'", "no span of time"),
+            ("[defaults]\nkeep_dais = 3\n[sources.www]\npath = '/x'", "keep_dais"),
+        ] {
+            let error = Settings::parse(text).unwrap_err();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+}
