@@ -1,6 +1,7 @@
 //! Taking over what an earlier backup of the source holds: single versions, and whole directories that cannot be read.
 
 use super::Result;
+use super::before::Before;
 use super::engine::Engine;
 use super::group::{Born, Group, Slot, Version};
 use crate::format::record::{Content, Flags, Place, Status};
@@ -82,6 +83,7 @@ impl Engine<'_> {
             return Ok(None);
         }
         let base = base.filter(|base| base.record().meta.kind == node.entry.record().meta.kind);
+        self.measure_carried(&node, &Before { seen: None, base: base.cloned() })?;
         let version = self.carry(&node)?;
         let status = match (node.entry.record().status, base) {
             (Status::Unread, _) => Status::Unread,

@@ -9,6 +9,7 @@ use crate::format::layout;
 use crate::format::{Number, Point, SourceId, Timestamp};
 use crate::index::Fingerprint;
 use crate::pack::Packed;
+use crate::policy::decision::Facts;
 use crate::repository::notes::Notes;
 use crate::repository::{PointNotes, Points, RepositoryError, SourceNotes, WriterLock, marks, tags};
 
@@ -20,12 +21,13 @@ impl Run<'_> {
         mut point: Point,
         points: &Points,
         decision: Decision,
+        facts: Facts,
     ) -> Result<Done> {
         let Engine { writer, chunks, counts, has_changed, settled, .. } = engine;
         let (packed, packs) = chunks.finish()?;
         point.counts = counts;
         point.counts.stored_bytes = packed.iter().map(|packed| packed.pack.file_len).sum();
-        let done = |outcome, counts| Done { outcome, decision, counts };
+        let done = |outcome, counts| Done { outcome, decision, facts, counts };
         let (Some(writer), Some(lock)) = (writer, &self.session.lock) else {
             return Ok(done(Outcome::Tried { has_changed }, counts));
         };
@@ -132,7 +134,7 @@ impl Run<'_> {
     }
 
     /// Tells the index what the catalog knows already. An index that refuses is set aside: the next backup makes it anew.
-    fn tell_index(
+    pub(super) fn tell_index(
         &self,
         packed: &[Packed],
         family: u32,

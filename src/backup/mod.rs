@@ -16,6 +16,7 @@ mod group;
 mod leaf;
 mod links;
 mod lost;
+mod measure;
 mod pack_table;
 mod prepare;
 mod report;
@@ -102,6 +103,12 @@ pub enum BackupError {
     /// The file that this writer has locked is not the store's lock file any more.
     #[error("the writer lock was removed or replaced while the backup ran; nothing was committed")]
     LockLost,
+    /// The differential is larger than it may be; another attempt makes a full.
+    #[error("the differential holds {bytes} bytes or more, which is more than it may")]
+    TooLarge {
+        /// The bytes that had been counted.
+        bytes: u64,
+    },
     /// The backup was told to stop.
     #[error("the backup was stopped; nothing was committed")]
     Cancelled,

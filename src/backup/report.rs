@@ -29,6 +29,11 @@ impl Progress {
         self.entries.load(Ordering::Relaxed)
     }
 
+    /// Begins again.
+    pub(super) fn restart(&self) {
+        self.entries.store(0, Ordering::Relaxed);
+    }
+
     pub(super) fn expect(&self, entries: u64) {
         self.expected_entries.store(entries, Ordering::Relaxed);
     }
@@ -86,6 +91,15 @@ pub enum Notice {
     ClockBehind,
     /// A differential was asked for, and there is no full to build on.
     FullInstead,
+    /// A differential was asked for, and is larger than the rules would let it be.
+    LargeDifferential {
+        /// Its bytes.
+        bytes: u64,
+        /// Those of its full.
+        full_bytes: u64,
+    },
+    /// A differential became too large while it was made; a full is made from the beginning, of which what is packed already is part.
+    BecomesFull,
     /// A base that cannot be built on was passed over.
     BaseUnusable {
         /// The full.

@@ -21,7 +21,7 @@ use crate::format::{CatalogId, Counts, Number, Origin, Point, PointKind, SourceI
 use crate::index::SettledBlock;
 use crate::overlay::PointTree;
 use crate::pack::PackOptions;
-use crate::policy::decision::{DecisionRules, OpenSeries, Today, decide};
+use crate::policy::decision::{DecisionRules, Facts, OpenSeries, Today, decide, due, threshold_bytes};
 use crate::repository::tags::Moving;
 use crate::repository::{CacheBytes, Points, Reader, SourceName, SourceNotes, Tag, marks, when};
 use crate::source::{self, ReadAhead, Walk};
@@ -63,6 +63,8 @@ pub struct Options {
     pub force: bool,
     /// Read every file, whatever its stat says.
     pub checksum: bool,
+    /// In a dry run: read no file, but count what may have changed as changed.
+    pub only_look: bool,
     /// Tags for the point.
     pub tags: Vec<Tag>,
     /// Take the tags away from where they stand.
@@ -80,6 +82,8 @@ pub struct Done {
     pub outcome: Outcome,
     /// Full or differential, and why.
     pub decision: Decision,
+    /// What that was decided by.
+    pub facts: Facts,
     /// What was counted; where no point was made, what one would have counted.
     pub counts: Counts,
 }
@@ -117,6 +121,8 @@ pub(super) struct Run<'a> {
     pub(super) progress: &'a Progress,
     pub(super) notify: &'a dyn Fn(Notice),
     pub(super) cancel: &'a Arc<AtomicBool>,
+    /// Bytes that were counted by an attempt at a differential that became too large: a full is made.
+    pub(super) too_large: Option<u64>,
 }
 
 /// What is built on.
@@ -124,6 +130,7 @@ struct Ground {
     decision: Decision,
     previous: Option<PointTree>,
     family: u32,
+    facts: Facts,
 }
 
 impl Run<'_> {
@@ -138,7 +145,7 @@ impl Run<'_> {
         let walk = match subject {
             Subject::Tree { path, walk } => {
                 walk.cancel = Arc::clone(self.cancel);
-                walk.read_ahead = Some(self.read_ahead(&points));
+                walk.read_ahead = (!self.options.only_look).then(|| self.read_ahead(&points));
                 Some(Walk::start(path, walk.clone())?)
             }
             Subject::Stream { .. } => None,
@@ -166,19 +173,26 @@ impl Run<'_> {
         let newest = points.of_source(self.name.as_str()).map(|point| point.number).max();
         let is_newest = newest.is_some() && newest == ground.previous.as_ref().map(|tree| tree.point().number);
         let mut engine = self.engine(&reader, &ground, number, id, is_newest)?;
-        match (subject, walk) {
-            (Subject::Stream { name, input }, _) => engine.run_stream(name, input)?,
+        let compared = match (subject, walk) {
+            (Subject::Stream { name, input }, _) => engine.run_stream(name, input),
             (_, Some(mut walk)) => {
                 let root = walk.root().clone();
-                engine.run(&root.stat, &root.dir, &mut walk)?;
+                engine.run(&root.stat, &root.dir, &mut walk)
             }
             (Subject::Tree { .. }, None) => unreachable!("a tree is walked"),
+        };
+        if let Err(error) = compared {
+            if matches!(error, BackupError::TooLarge { .. }) {
+                self.keep_packs(engine, ground.family)?;
+            }
+            return Err(error);
         }
+        let decision = self.settled(&ground, &engine);
         // Whoever stops a pipe stops both ends of it: what came until then is not the whole stream.
         if self.cancel.load(Ordering::Relaxed) {
             return Err(BackupError::Cancelled);
         }
-        let kind = match ground.decision.choice {
+        let kind = match decision.choice {
             Choice::Full { .. } => PointKind::Full,
             Choice::Differential { base } => {
                 PointKind::Differential { base, base_id: reader.catalog(base)?.point().id }
@@ -200,7 +214,34 @@ impl Run<'_> {
             has_xattrs: engine.has_xattrs,
             program: concat!("dbakfs ", env!("CARGO_PKG_VERSION")).to_owned(),
         };
-        self.conclude(engine, point, &points, ground.decision)
+        self.conclude(engine, point, &points, decision, ground.facts)
+    }
+
+    /// The decision, now that everything has been read.
+    fn settled(&self, ground: &Ground, engine: &Engine<'_>) -> Decision {
+        let rules = &self.options.rules;
+        let (Choice::Differential { .. }, Some(OpenSeries { full_bytes, .. })) =
+            (ground.decision.choice, ground.facts.series)
+        else {
+            return ground.decision;
+        };
+        let bytes = engine.counts.size_bytes;
+        if matches!(engine.settings.choice, Choice::Full { .. }) {
+            // A stream became one when it had been read.
+            let reason = Reason::TooLarge { bytes, full_bytes, percent: rules.diff_threshold };
+            return Decision { choice: engine.settings.choice, reason };
+        }
+        if self.options.mode == Mode::Differential && bytes > threshold_bytes(rules, full_bytes) {
+            (self.notify)(Notice::LargeDifferential { bytes, full_bytes });
+        }
+        ground.decision
+    }
+
+    /// Makes durable, and known to the index, what an attempt has packed: the next one finds it there.
+    fn keep_packs(&self, engine: Engine<'_>, family: u32) -> Result<()> {
+        let (packed, _) = engine.chunks.finish()?;
+        self.tell_index(&packed, family, Vec::new(), &[]);
+        Ok(())
     }
 
     /// What is read before the comparison asks for it: all where there is nothing to compare with, else what has changed since the last backup.
@@ -282,30 +323,36 @@ impl Run<'_> {
             full: tree.point().number,
             full_time: tree.point().time,
             length: points.length_of_series(tree.point().number),
+            full_bytes: tree.point().counts.full_bytes(),
         });
         let today = Today { now: clock, zone: self.options.zone.clone().unwrap_or_else(TimeZone::system) };
-        let decision = decide(
-            self.options.mode,
-            &self.options.rules,
-            &today,
-            series.as_ref(),
-            fulls().map(|point| point.time).max(),
-            fulls().filter(|point| point.family == point.number.0).map(|point| point.time).max(),
-        );
+        let facts = Facts {
+            series,
+            newest_full: fulls().map(|point| point.time).max(),
+            newest_independent: fulls().filter(|point| point.family == point.number.0).map(|point| point.time).max(),
+        };
+        let rules = &self.options.rules;
+        let decision = decide(self.options.mode, rules, &today, &facts);
         if self.options.mode == Mode::Differential && decision.reason == Reason::NoFull {
             (self.notify)(Notice::FullInstead);
         }
         let family = full.as_ref().map_or(0, |tree| tree.point().family);
+        let decision = match (self.too_large, series) {
+            (Some(bytes), Some(OpenSeries { full_bytes, .. })) => {
+                due(rules, &today, &facts, Reason::TooLarge { bytes, full_bytes, percent: rules.diff_threshold })
+            }
+            _ => decision,
+        };
         Ok(match decision.choice {
-            Choice::Full { independent: true } => Ground { decision, previous: None, family: number.0 },
+            Choice::Full { independent: true } => Ground { decision, facts, previous: None, family: number.0 },
             Choice::Full { independent: false } => {
                 // Of the same family, whatever was usable when: an independent series refers to nothing older.
                 let previous = of_source().filter(|point| point.family == family).find_map(|point| usable(&point));
-                Ground { decision, previous, family }
+                Ground { decision, facts, previous, family }
             }
             Choice::Differential { base } => {
                 let previous = of_source().filter(|point| point.series() == base).find_map(|point| usable(&point));
-                Ground { decision, previous, family }
+                Ground { decision, facts, previous, family }
             }
         })
     }
@@ -321,6 +368,7 @@ impl Run<'_> {
         let store = &self.session.store;
         let chunking = store.config().chunking;
         let is_dry = self.session.lock.is_none();
+        let is_differential = matches!(ground.decision.choice, Choice::Differential { .. });
         let writer =
             if is_dry { None } else { Some(CatalogWriter::create(store.storage(), number, id, chunking.zstd_level)?) };
         let options = PackOptions {
@@ -360,7 +408,19 @@ impl Run<'_> {
             (self.notify)(Notice::Problem(format!("pack {pack} is gone: what lay in it is read again")));
         }
         Ok(Engine {
-            settings: Settings { number, choice: ground.decision.choice, checksum: self.options.checksum },
+            settings: Settings {
+                number,
+                choice: ground.decision.choice,
+                checksum: self.options.checksum,
+                only_looks: self.options.only_look,
+                // Only who left the choice to the rules gets another type than was chosen; whoever only looks wants to know how far it is.
+                most_bytes: match ground.facts.series {
+                    Some(series) if self.options.mode == Mode::Auto && !self.options.only_look && is_differential => {
+                        Some(threshold_bytes(&self.options.rules, series.full_bytes))
+                    }
+                    _ => None,
+                },
+            },
             reader,
             previous: ground.previous.clone(),
             lost,

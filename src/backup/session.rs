@@ -108,9 +108,15 @@ impl Session {
         cancel: &Arc<AtomicBool>,
     ) -> Result<Done> {
         let mut unusable = BTreeSet::new();
+        let mut too_large = None;
         loop {
-            let run = Run { session: self, name, options, progress, notify, cancel };
+            let run = Run { session: self, name, options, progress, notify, cancel, too_large };
             match run.once(&mut subject, &unusable) {
+                Err(BackupError::TooLarge { bytes }) if too_large.is_none() => {
+                    too_large = Some(bytes);
+                    progress.restart();
+                    notify(Notice::BecomesFull);
+                }
                 // What a damaged catalog says cannot be built on; what it does not say is read from the source.
                 Err(BackupError::Catalog(CatalogError::Damaged { number, part, source }))
                     if matches!(subject, Subject::Tree { .. }) && unusable.insert(number) =>

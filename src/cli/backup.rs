@@ -11,21 +11,25 @@ use std::time::Instant;
 
 use dbakfs::backup::{Choice, Done, Mode, Notice, Options, Outcome, Progress, Session, Subject};
 use dbakfs::format::record::is_name;
-use dbakfs::policy::decision::DecisionRules;
+use dbakfs::policy::decision::{DecisionRules, IndependentFull};
+use dbakfs::policy::{Secs, Weekday};
 use dbakfs::repository::config::Chunking;
 use dbakfs::repository::{SourceName, Store, Tag};
-use dbakfs::source::{self, Descend, Exclude, stat};
+use dbakfs::source::{self, Descend, stat};
 use dbakfs::storage::Wait;
 use indicatif::{HumanBytes, HumanCount, ProgressBar};
 use serde_json::json;
 
+use super::selection::Selection;
 use super::{Exit, Failure, Global, Result, output, points, progress, settings, signals, store};
 
 /// Back up directories, each as a point in time of its own
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
-Without a mode it is --auto: a full where there is none to build on, else a differential. Where nothing has changed since the newest \
-point of the name no new point is made (but with --force, or for --full --independent), and the exit code is 0.
+Without a mode it is --auto, which makes a full where it is --full-day and there is none of that day, there is no full to build on, the full is \
+--max-full-age old, the series has --max-series-length points, or a differential would exceed --diff-threshold of the full; else a differential. \
+`dbakfs plan` shows what it would be, and why. Rules that are not given are those of the configuration. Where nothing has changed since the \
+newest point of the name no new differential is made (but with --force), and the exit code is 0; a full is made all the same.
 
 Examples:
   dbakfs backup /srv/www
@@ -45,9 +49,11 @@ pub(crate) struct Args {
     /// Make a differential: it lists what differs from the newest full
     #[arg(long, group = "mode")]
     differential: bool,
-    /// Make a full where there is none to build on, else a differential
+    /// Make what the rules ask for: see below [default]
     #[arg(long, group = "mode")]
     auto: bool,
+    #[command(flatten)]
+    rules: Rules,
     /// Share no data with anything older, nor let later backups of the name do so
     #[arg(long, requires = "full")]
     independent: bool,
@@ -63,18 +69,8 @@ pub(crate) struct Args {
     /// Take the tag away from the point where it stands
     #[arg(long)]
     move_tag: bool,
-    /// Leave out what matches this pattern, written as in .gitignore; may be given again
-    #[arg(long, value_name = "PATTERN")]
-    exclude: Vec<OsString>,
-    /// Leave out what matches the patterns in this file; may be given again
-    #[arg(long, value_name = "FILE")]
-    exclude_from: Vec<PathBuf>,
-    /// Leave out what stands in directories that hold a CACHEDIR.TAG
-    #[arg(long)]
-    exclude_caches: bool,
-    /// Do not enter other file systems
-    #[arg(short = 'x', long)]
-    one_file_system: bool,
+    #[command(flatten)]
+    selection: Selection,
     /// Back up standard input as a file of this name
     #[arg(long, value_name = "NAME")]
     stdin: Option<OsString>,
@@ -87,6 +83,41 @@ pub(crate) struct Args {
     /// Let the name stand for another path than before
     #[arg(long)]
     rename_source: bool,
+}
+
+/// The rules of `--auto`, where they are not those of the configuration.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Rules of --auto")]
+pub(crate) struct Rules {
+    /// Make a full on this day of the week, one each such day
+    #[arg(long, value_name = "DAY")]
+    full_day: Option<Weekday>,
+    /// Make a full where the last one is this old [default: 7d]
+    #[arg(long, value_name = "TIME")]
+    max_full_age: Option<Secs>,
+    /// Make a full where the series has so many points, its full among them [default: any number]
+    #[arg(long, value_name = "N")]
+    max_series_length: Option<u32>,
+    /// Make a full where a differential would be above so many percent of the full [default: 50]
+    #[arg(long, value_name = "PERCENT")]
+    diff_threshold: Option<u32>,
+    /// Which fulls share no data with anything older: never, every, or monthly [default: never]
+    #[arg(long, value_name = "WHICH")]
+    independent_full: Option<IndependentFull>,
+}
+
+impl Rules {
+    /// The rules of `name`: these, else those of the configuration, else the usual ones.
+    pub(crate) fn of(&self, global: &Global, name: &SourceName) -> Result<DecisionRules> {
+        let configured = settings::load(global)?.map(|settings| settings.of(name).decision()).unwrap_or_default();
+        Ok(DecisionRules {
+            full_day: self.full_day.or(configured.full_day),
+            max_full_age: self.max_full_age.unwrap_or(configured.max_full_age),
+            max_series_length: self.max_series_length.unwrap_or(configured.max_series_length),
+            diff_threshold: self.diff_threshold.unwrap_or(configured.diff_threshold),
+            independent_full: self.independent_full.unwrap_or(configured.independent_full),
+        })
+    }
 }
 
 /// What is to be backed up, checked as far as can be without a store.
@@ -102,8 +133,8 @@ enum What {
 
 pub(crate) fn run(global: &Global, args: Args) -> Result<Exit> {
     let jobs = jobs(&args)?;
-    let exclude = exclude(&args)?;
     let cancel = signals::stop_flag()?;
+    let walk = args.selection.walk(&cancel)?;
     store::close_to_others();
     // The process has one soft limit; deep trees want more than the usual 1,024.
     let _ = source::raise_open_files_limit();
@@ -138,6 +169,7 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<Exit> {
         clock: None,
         force: args.force,
         checksum: args.checksum,
+        only_look: false,
         tags: args.tags.clone(),
         move_tags: args.move_tag,
         rename_source: args.rename_source,
@@ -145,22 +177,12 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<Exit> {
     };
     let mut exit = Exit::Done;
     for job in jobs {
-        if let Some(settings) = settings::of_source(global, &job.name)? {
-            options.rules = settings.decision();
-        }
+        options.rules = args.rules.of(global, &job.name)?;
         let subject = match job.what {
             What::Stream(name) => Subject::Stream { name, input: Box::new(std::io::stdin()) },
             What::Tree(path) => Subject::Tree {
                 path,
-                walk: source::Options {
-                    one_file_system: args.one_file_system,
-                    exclude_caches: args.exclude_caches,
-                    exclude: exclude.clone(),
-                    never_enter: store_id(&store).into_iter().collect(),
-                    cancel: Arc::clone(&cancel),
-                    // What is read ahead is for the backup to say.
-                    read_ahead: None,
-                },
+                walk: source::Options { never_enter: store_id(&store).into_iter().collect(), ..walk.clone() },
             },
         };
         match one(global, &session, &job.name, subject, &options, &cancel) {
@@ -270,19 +292,7 @@ fn default_name(path: &Path, canonical: &Path) -> std::result::Result<SourceName
     SourceName::from_path(component.as_bytes()).map_err(|error| error.to_string())
 }
 
-fn exclude(args: &Args) -> Result<Exclude> {
-    let wrong = |error: source::ExcludeError| Failure::of(Exit::Usage, &error);
-    let mut builder = Exclude::builder();
-    for path in &args.exclude_from {
-        builder.file(path).map_err(wrong)?;
-    }
-    for pattern in &args.exclude {
-        builder.pattern(pattern).map_err(wrong)?;
-    }
-    builder.finish().map_err(wrong)
-}
-
-fn store_id(store: &Store) -> Option<stat::FileId> {
+pub(crate) fn store_id(store: &Store) -> Option<stat::FileId> {
     let open = std::fs::File::open(store.path()).ok()?;
     Some(stat::FileId::of(&stat::stat_of(&open).ok()?))
 }
@@ -293,7 +303,7 @@ fn lies_in(path: &Path, store: &Path) -> bool {
     path.starts_with(store)
 }
 
-fn host() -> String {
+pub(crate) fn host() -> String {
     let name = rustix::system::uname();
     name.nodename().to_string_lossy().into_owned()
 }
@@ -317,7 +327,7 @@ impl Drop for Scratch {
     }
 }
 
-fn say(bar: &ProgressBar, notice: &Notice) {
+pub(crate) fn say(bar: &ProgressBar, notice: &Notice) {
     let text = match notice {
         Notice::Unread { path, error } => format!("warning: cannot read {}: {error}", path.display()),
         Notice::Torn { path } => {
@@ -345,6 +355,12 @@ fn say(bar: &ProgressBar, notice: &Notice) {
             "warning: the clock stands before the newest point; the new one is dated just after it".to_owned()
         }
         Notice::FullInstead => "warning: there is no full to build on; making a full".to_owned(),
+        Notice::LargeDifferential { bytes, full_bytes } => format!(
+            "warning: the differential holds {} where its full holds {}: a new full would be better",
+            HumanBytes(*bytes),
+            HumanBytes(*full_bytes)
+        ),
+        Notice::BecomesFull => "note: the differential grows too large; making a full instead".to_owned(),
         Notice::BaseUnusable { number, error } => format!("warning: backup {number} cannot be built on: {error}"),
         Notice::Problem(text) => format!("warning: {text}"),
     };

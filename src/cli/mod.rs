@@ -13,12 +13,14 @@ mod list;
 mod ls;
 mod mount;
 mod output;
+mod plan;
 mod points;
 mod progress;
 mod prune;
 mod rebuild_index;
 mod repair;
 mod restore;
+mod selection;
 mod settings;
 mod signals;
 mod store;
@@ -74,6 +76,7 @@ pub(crate) struct Global {
 enum Command {
     Init(init::Args),
     Backup(Box<backup::Args>),
+    Plan(plan::Args),
     List(list::Args),
     Ls(ls::Args),
     Mount(mount::Args),
@@ -112,6 +115,7 @@ pub(crate) fn run() -> ExitCode {
     let answer = match cli.command {
         Command::Init(args) => init::run(global, &args),
         Command::Backup(args) => backup::run(global, *args),
+        Command::Plan(args) => plan::run(global, &args),
         Command::List(args) => list::run(global, &args),
         Command::Ls(args) => ls::run(global, &args),
         Command::Mount(args) => mount::run(global, &args),

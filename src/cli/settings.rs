@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use dbakfs::repository::SourceName;
 use dbakfs::settings::{Settings, SettingsError, SourceSettings};
 
-use super::{Exit, Failure, Global, Result};
+use super::{Exit, Failure, Global, Result, output};
 
 /// The configuration; none where no file was named and the default one is not there.
 pub(crate) fn load(global: &Global) -> Result<Option<Settings>> {
@@ -18,6 +18,16 @@ pub(crate) fn load(global: &Global) -> Result<Option<Settings>> {
     };
     match Settings::read(&path) {
         Err(SettingsError::Read { source, .. }) if is_default && source.kind() == std::io::ErrorKind::NotFound => {
+            Ok(None)
+        }
+        // Somebody else's, in a home that is not this user's.
+        Err(SettingsError::Read { source, .. })
+            if is_default && source.kind() == std::io::ErrorKind::PermissionDenied =>
+        {
+            output::complain(&format!(
+                "warning: the configuration {} is closed to this user: going without",
+                path.display()
+            ));
             Ok(None)
         }
         answer => Ok(Some(answer?)),

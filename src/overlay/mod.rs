@@ -45,6 +45,12 @@ pub struct Node {
 }
 
 impl Node {
+    /// Whether it is the same entry of the same layer of the same tree.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.layer == other.layer && self.entry.number() == other.entry.number()
+    }
+
     /// Whether it is a directory.
     #[must_use]
     pub fn is_directory(&self) -> bool {

@@ -23,6 +23,7 @@ use dbakfs::backup::{Done, Mode, Options, Outcome, Progress, Session, Subject};
 use dbakfs::format::record::Status;
 use dbakfs::format::{Kind, Point, Timestamp};
 use dbakfs::overlay::{Directory, Layer, Node, PointTree};
+use dbakfs::policy::decision::DecisionRules;
 use dbakfs::prune;
 use dbakfs::repository::config::Chunking;
 use dbakfs::repository::{CacheBytes, Points, Reader, ReaderWait, SourceName, Store, WriterLock, forgetting};
@@ -174,7 +175,13 @@ fn history(rounds: &[Round]) {
             std::thread::sleep(Duration::from_millis(2_100));
         }
         let now = kept(&look(&source.root()));
-        let options = Options { mode: round.mode, force: round.force, checksum: round.checksum, ..Options::default() };
+        let options = Options {
+            mode: round.mode,
+            rules: DecisionRules::lasting(),
+            force: round.force,
+            checksum: round.checksum,
+            ..Options::default()
+        };
         let done = back_up(&store, &source, &options);
         let has_changed = past.last().is_none_or(|(_, before)| *before != now);
         match done.outcome {
