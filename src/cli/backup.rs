@@ -7,18 +7,20 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
 
+use dbakfs::automation;
 use dbakfs::backup::{Choice, Done, Mode, Notice, Options, Outcome, Progress, Session, Subject};
 use dbakfs::format::record::is_name;
 use dbakfs::policy::decision::DecisionRules;
+use dbakfs::policy::schedule::Task;
 use dbakfs::repository::config::Chunking;
 use dbakfs::repository::{SourceName, Store, Tag};
-use dbakfs::source::{self, Descend, Exclude, stat};
+use dbakfs::source::{self, Descend, Exclude};
 use dbakfs::storage::Wait;
 use indicatif::{HumanBytes, HumanCount, ProgressBar};
 use serde_json::json;
 
+use super::ledger::{Began, Ledger};
 use super::{Exit, Failure, Global, Result, output, points, progress, settings, signals, store};
 
 /// Back up directories, each as a point in time of its own
@@ -101,8 +103,20 @@ enum What {
 }
 
 pub(crate) fn run(global: &Global, args: Args) -> Result<Exit> {
-    let jobs = jobs(&args)?;
-    let exclude = exclude(&args)?;
+    let ledger = Ledger::new(global);
+    let answer = back_up(global, &args, &ledger);
+    if let Err(failure) = &answer
+        && !args.dry_run
+        && failure.exit != Exit::Usage
+    {
+        ledger.note_failures(&names(&args), task(&args), failure);
+    }
+    answer
+}
+
+fn back_up(global: &Global, args: &Args, ledger: &Ledger<'_>) -> Result<Exit> {
+    let jobs = jobs(args)?;
+    let exclude = exclude(args)?;
     let cancel = signals::stop_flag()?;
     store::close_to_others();
     // The process has one soft limit; deep trees want more than the usual 1,024.
@@ -121,7 +135,7 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<Exit> {
     };
     for job in &jobs {
         if let What::Tree(path) = &job.what
-            && lies_in(path, store.path())
+            && automation::is_inside(path, store.path())
         {
             let message = format!("the source {} lies in the store that it would go to", output::path(path));
             return Err(Failure::new(Exit::Failed, message));
@@ -132,7 +146,7 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<Exit> {
         false => store::waiting(args.wait, &cancel, || Session::begin(&store, Wait::Never).map_err(Failure::from))?,
     };
     let mut options = Options {
-        mode: mode(&args),
+        mode: mode(args),
         rules: DecisionRules::default(),
         zone: None,
         clock: None,
@@ -156,16 +170,19 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<Exit> {
                     one_file_system: args.one_file_system,
                     exclude_caches: args.exclude_caches,
                     exclude: exclude.clone(),
-                    never_enter: store_id(&store).into_iter().collect(),
+                    never_enter: automation::store_id(&store).into_iter().collect(),
                     cancel: Arc::clone(&cancel),
                     // What is read ahead is for the backup to say.
                     read_ahead: None,
                 },
             },
         };
-        match one(global, &session, &job.name, subject, &options, &cancel) {
+        let began = Began::now();
+        match one(global, &session, &job.name, subject, &options, ledger, &cancel) {
             Ok(end) => exit = exit.worse(end),
             Err(failure) => {
+                let was_stopped = cancel.load(Ordering::Relaxed);
+                ledger.note_failure(&session, &job.name, task(args), &failure, &began, was_stopped);
                 failure.print();
                 exit = exit.worse(failure.exit);
                 if cancel.load(Ordering::Relaxed) {
@@ -183,9 +200,10 @@ fn one(
     name: &SourceName,
     subject: Subject,
     options: &Options,
+    ledger: &Ledger<'_>,
     cancel: &Arc<AtomicBool>,
 ) -> Result<Exit> {
-    let begun = Instant::now();
+    let began = Began::now();
     let counters = Progress::default();
     let describe = || {
         let read = counters.read_bytes();
@@ -196,7 +214,8 @@ fn one(
         let notify = |notice: Notice| say(bar, &notice);
         session.back_up(name, subject, options, &counters, &notify, cancel)
     })?;
-    let seconds = begun.elapsed().as_secs_f64();
+    let seconds = began.secs();
+    ledger.note_done(session, name, &done, &began);
     let printed = if global.json {
         output::json(&as_json(name, &done, options, seconds))
     } else {
@@ -207,6 +226,24 @@ fn one(
         output::complain(&format!("warning: {failure}; the backup itself is done"));
     }
     Ok(if done.counts.unread > 0 { Exit::Incomplete } else { Exit::Done })
+}
+
+/// The names that the command is about, as far as they can be told without looking at a source.
+fn names(args: &Args) -> Vec<SourceName> {
+    let of_path = |path: &PathBuf| SourceName::from_path(path.file_name()?.as_bytes()).ok();
+    match (&args.name, &args.stdin) {
+        (Some(name), _) => SourceName::new(name).into_iter().collect(),
+        (None, Some(file)) => SourceName::from_path(file.as_bytes()).into_iter().collect(),
+        (None, None) => args.sources.iter().filter_map(of_path).collect(),
+    }
+}
+
+fn task(args: &Args) -> Task {
+    match mode(args) {
+        Mode::Auto => Task::Auto,
+        Mode::Full { .. } => Task::Full,
+        Mode::Differential => Task::Differential,
+    }
 }
 
 fn mode(args: &Args) -> Mode {
@@ -282,18 +319,8 @@ fn exclude(args: &Args) -> Result<Exclude> {
     builder.finish().map_err(wrong)
 }
 
-fn store_id(store: &Store) -> Option<stat::FileId> {
-    let open = std::fs::File::open(store.path()).ok()?;
-    Some(stat::FileId::of(&stat::stat_of(&open).ok()?))
-}
-
-/// Whether `path` is `store`, or inside it.
-fn lies_in(path: &Path, store: &Path) -> bool {
-    let (Ok(path), Ok(store)) = (path.canonicalize(), store.canonicalize()) else { return false };
-    path.starts_with(store)
-}
-
-fn host() -> String {
+/// The name of this machine.
+pub(crate) fn host() -> String {
     let name = rustix::system::uname();
     name.nodename().to_string_lossy().into_owned()
 }
@@ -317,7 +344,7 @@ impl Drop for Scratch {
     }
 }
 
-fn say(bar: &ProgressBar, notice: &Notice) {
+pub(crate) fn say(bar: &ProgressBar, notice: &Notice) {
     let text = match notice {
         Notice::Unread { path, error } => format!("warning: cannot read {}: {error}", path.display()),
         Notice::Torn { path } => {
@@ -351,7 +378,8 @@ fn say(bar: &ProgressBar, notice: &Notice) {
     bar.suspend(|| output::complain(&text));
 }
 
-fn summary(name: &SourceName, done: &Done, options: &Options, seconds: f64) -> String {
+/// A backup that is done, on one line.
+pub(crate) fn summary(name: &SourceName, done: &Done, options: &Options, seconds: f64) -> String {
     let counts = &done.counts;
     let tags = options.tags.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let size = format!("{} files, {}", HumanCount(counts.files), HumanBytes(counts.bytes));

@@ -108,7 +108,8 @@ impl Place {
             .env_remove("XDG_DATA_HOME")
             // No configuration of this machine.
             .env("DBAKFS_CONFIG", "/dev/null")
-            .env_remove("XDG_STATE_HOME")
+            // Nor what it keeps of runs.
+            .env("STATE_DIRECTORY", self.path("state"))
             .env("TZ", "UTC")
             .current_dir(self.dir.path())
             .stdin(Stdio::null());
