@@ -174,3 +174,65 @@ impl Lines {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn shell(text: &str, input: &[u8], timeout: Duration, stop: Option<&AtomicBool>) -> (End, Vec<String>) {
+        let mut command = Command::new("/bin/sh");
+        command.arg("-c").arg(text);
+        let mut lines = Vec::new();
+        let end =
+            run(command, input, timeout, stop, &mut |line| lines.push(String::from_utf8_lossy(line).into_owned()));
+        (end.unwrap(), lines)
+    }
+
+    fn code(end: &End) -> Option<i32> {
+        if let End::Exited(status) = end { status.code() } else { None }
+    }
+
+    #[test]
+    fn who_reads_nothing_neither_hangs_nor_fails_us() {
+        // More than any pipe holds.
+        let input = vec![b'x'; 4 << 20];
+        for text in ["exit 5", "exec 0<&-; exit 5", "head -c 10 >/dev/null; exit 5"] {
+            assert_eq!(code(&shell(text, &input, LONG, None).0), Some(5), "{text}");
+        }
+    }
+
+    #[test]
+    fn all_input_arrives_while_output_is_taken() {
+        let input: Vec<u8> = (0..200_000).flat_map(|number| format!("{number}\n").into_bytes()).collect();
+        let (end, lines) = shell("tee /dev/stderr", &input, LONG, None);
+        assert_eq!((code(&end), lines.len()), (Some(0), 400_000));
+        assert_eq!(shell("wc -c", &input, LONG, None).1, [input.len().to_string()]);
+    }
+
+    #[test]
+    fn what_is_left_running_in_the_background_is_not_waited_for() {
+        let begun = Instant::now();
+        let (end, lines) = shell("sleep 50 & echo $!; printf partial", b"", LONG, None);
+        assert_eq!((code(&end), lines.len(), lines[1].as_str()), (Some(0), 2, "partial"));
+        assert!(begun.elapsed() < Duration::from_secs(40));
+        let left = Pid::from_raw(lines[0].parse().unwrap()).unwrap();
+        rustix::process::kill_process(left, Signal::KILL).expect("it may stay");
+    }
+
+    #[test]
+    fn who_outstays_the_time_or_is_to_stop_goes_with_the_whole_group() {
+        let text = "sleep 50 & echo $!; echo ready; wait";
+        let is_gone = |line: &str| {
+            let status = std::fs::read_to_string(format!("/proc/{line}/status")).unwrap_or_default();
+            status.is_empty() || status.contains("State:\tZ")
+        };
+        let (end, lines) = shell(text, b"", Duration::from_millis(300), None);
+        assert!(matches!(end, End::TimedOut) && is_gone(&lines[0]), "{end:?} {lines:?}");
+        let stop = AtomicBool::new(true);
+        let (end, lines) = shell(text, b"", LONG, Some(&stop));
+        assert!(matches!(end, End::Stopped), "{end:?}");
+        assert!(lines.first().is_none_or(|line| is_gone(line)));
+    }
+}
