@@ -170,7 +170,7 @@ impl Daemon<'_> {
     }
 
     fn since(&self, store: &Path, lines: &[String], now: Timestamp) -> Vec<Timestamp> {
-        let known = self.state.map(|state| state.since(store, lines, now));
+        let known = self.state.map(|state| state.remember(store, lines, now));
         match known {
             Some(Ok(since)) => since,
             _ => vec![now; lines.len()],

@@ -146,41 +146,42 @@ impl State {
         Ok(())
     }
 
-    /// Since when the schedule has had each of these lines: now, if it is new. They are all that the schedule of this store has.
+    /// Since when the schedule has had each of these lines: now, if it is new. Nothing is remembered.
+    #[must_use]
+    pub fn since(&self, store: &Path, lines: &[String], now: Timestamp) -> Vec<Timestamp> {
+        let known = self.known_lines().unwrap_or_default();
+        let store = key(store);
+        let since = |line: &String| known.get(&format!("{store}\n{line}")).map_or(now, |since| now.min(*since));
+        lines.iter().map(since).collect()
+    }
+
+    /// As [`State::since`], for the daemon: these are all the lines that the schedule of this store has, and those that are new are remembered.
     ///
     /// # Errors
     /// It cannot be read or written.
-    pub fn since(&self, store: &Path, lines: &[String], now: Timestamp) -> Result<Vec<Timestamp>, StorageError> {
-        let mut known: BTreeMap<String, Timestamp> = match self.storage.read_small(SINCE, LIMIT_BYTES) {
-            // What cannot be understood is begun anew.
-            Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_default(),
-            Err(error) if error.is_not_found() => BTreeMap::new(),
-            Err(StorageError::TooLarge { .. }) => BTreeMap::new(),
-            Err(error) => return Err(error),
-        };
+    pub fn remember(&self, store: &Path, lines: &[String], now: Timestamp) -> Result<Vec<Timestamp>, StorageError> {
+        let mut known = self.known_lines()?;
+        let before = known.clone();
+        let answers = self.since(store, lines, now);
         let store = key(store);
-        let mut has_changed = false;
-        let mut answers = Vec::with_capacity(lines.len());
-        for line in lines {
-            let since = known.entry(format!("{store}\n{line}")).or_insert_with(|| {
-                has_changed = true;
-                now
-            });
-            if *since > now {
-                (*since, has_changed) = (now, true);
-            }
-            answers.push(*since);
-        }
         // What the schedule no longer says may be said anew one day.
-        let all = known.len();
-        known.retain(|key, _| {
-            key.split_once('\n').is_none_or(|(of, line)| of != store || lines.iter().any(|ours| ours == line))
-        });
-        if has_changed || known.len() < all {
+        known.retain(|line, _| !line.starts_with(&format!("{store}\n")));
+        known.extend(lines.iter().map(|line| format!("{store}\n{line}")).zip(answers.iter().copied()));
+        if known != before {
             let text = serde_json::to_vec(&known).unwrap_or_default();
             self.storage.put(SINCE, &text, Replace::Always)?;
         }
         Ok(answers)
+    }
+
+    fn known_lines(&self) -> Result<BTreeMap<String, Timestamp>, StorageError> {
+        match self.storage.read_small(SINCE, LIMIT_BYTES) {
+            // What cannot be understood is begun anew.
+            Ok(bytes) => Ok(serde_json::from_slice(&bytes).unwrap_or_default()),
+            Err(StorageError::TooLarge { .. }) => Ok(BTreeMap::new()),
+            Err(error) if error.is_not_found() => Ok(BTreeMap::new()),
+            Err(error) => Err(error),
+        }
     }
 
     /// The lock that only one run of a source has, or, without a source, only one daemon; none if another has it.
@@ -269,12 +270,11 @@ mod tests {
         let store = dir.path().join("store");
         let since = |lines: &[&str], secs| {
             let lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
-            state
-                .since(&store, &lines, Timestamp::new(secs, 0))
-                .unwrap()
-                .iter()
-                .map(|time| time.secs)
-                .collect::<Vec<_>>()
+            let now = Timestamp::new(secs, 0);
+            let looked = state.since(&store, &lines, now);
+            let times = state.remember(&store, &lines, now).unwrap();
+            assert_eq!(looked, times, "who only looks sees the same");
+            times.iter().map(|time| time.secs).collect::<Vec<_>>()
         };
         assert_eq!(since(&["a"], 100), [100]);
         assert_eq!(since(&["a", "b"], 200), [100, 200]);

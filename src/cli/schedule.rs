@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 
 use dbakfs::automation::daemon::{Daemon, Event, Loaded};
 use dbakfs::automation::timetable::{self, Attempts, Row};
-use dbakfs::automation::{State, Supervisor, rfc3339};
+use dbakfs::automation::{Supervisor, rfc3339};
 use dbakfs::format::Timestamp;
 use dbakfs::policy::schedule::Task;
 use dbakfs::repository::{SourceName, Store};
@@ -133,13 +133,15 @@ fn serve_metrics(address: Option<SocketAddr>) {
 fn status(global: &Global) -> Result<Exit> {
     let settings = settings::required(global)?;
     let (path, _) = store::of_settings(global, &settings)?;
-    let state = settings::state();
+    let state = settings::existing_state();
     let opened = Store::open(&path);
     let ledger = timetable::ledger(opened.as_ref(), &path, state.as_ref(), &|text| {
         output::complain(&format!("warning: {text}"));
     });
     let now = Timestamp::now();
-    let since = |lines: &[String]| since(state.as_ref(), &path, lines, now);
+    let since = |lines: &[String]| {
+        state.as_ref().map_or_else(|| vec![now; lines.len()], |state| state.since(&path, lines, now))
+    };
     let rows = timetable::rows(&settings, &ledger, &Attempts::new(), &since, &backup::host(), now);
     if global.json {
         return rows.iter().try_for_each(|row| output::json(&as_json(row, now))).map(|()| Exit::Done);
@@ -162,13 +164,6 @@ fn status(global: &Global) -> Result<Exit> {
         [("SOURCE", false), ("TASK", false), ("SCHEDULE", false), ("LAST", false), ("RESULT", false), ("NEXT", false)];
     output::table(&head, &cells.collect::<Vec<_>>())?;
     Ok(Exit::Done)
-}
-
-fn since(state: Option<&State>, path: &std::path::Path, lines: &[String], now: Timestamp) -> Vec<Timestamp> {
-    match state.map(|state| state.since(path, lines, now)) {
-        Some(Ok(since)) => since,
-        _ => vec![now; lines.len()],
-    }
 }
 
 fn as_json(row: &Row, now: Timestamp) -> serde_json::Value {

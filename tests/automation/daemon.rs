@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::Site;
-use crate::support::cli::{snapshot, wait_for};
+use crate::support::cli::wait_for;
 use crate::support::points::noise;
 use crate::support::process::signal;
 
@@ -19,14 +19,39 @@ struct Daemon<'a> {
     site: &'a Site,
     child: Child,
     log: &'static str,
+    supervisor: UnixDatagram,
 }
 
 impl<'a> Daemon<'a> {
+    /// Starts one, and waits until it says that it is there.
+    #[track_caller]
     fn start(site: &'a Site, log: &'static str) -> Self {
         let output = File::create(site.place.path(log)).unwrap();
+        let socket = site.place.path(format!("notify-{log}"));
+        let supervisor = UnixDatagram::bind(&socket).unwrap();
+        supervisor.set_read_timeout(Some(SOON)).unwrap();
         let mut command = site.command();
-        command.args(["schedule", "run"]).stdout(output.try_clone().unwrap()).stderr(output).stdin(Stdio::null());
-        Self { site, child: command.spawn().unwrap(), log }
+        command.args(["schedule", "run"]).env("NOTIFY_SOCKET", &socket);
+        command.stdout(output.try_clone().unwrap()).stderr(output).stdin(Stdio::null());
+        let daemon = Self { site, child: command.spawn().unwrap(), log, supervisor };
+        assert_eq!(daemon.told(), "READY=1");
+        daemon
+    }
+
+    /// The next that it tells who started it.
+    #[track_caller]
+    fn told(&self) -> String {
+        let mut buffer = [0; 100];
+        let len = self.supervisor.recv(&mut buffer).expect("it says how it stands");
+        String::from_utf8(buffer[..len].to_vec()).unwrap()
+    }
+
+    /// Has it read its configuration again, and waits until it has.
+    #[track_caller]
+    fn reload(&self) {
+        self.tell(Signal::HUP);
+        assert!(self.told().starts_with("RELOADING=1\nMONOTONIC_USEC="));
+        assert_eq!(self.told(), "READY=1");
     }
 
     fn tell(&self, what: Signal) {
@@ -76,7 +101,7 @@ fn what_is_due_is_run_one_at_a_time_until_it_is_told_to_stop() {
     );
     let daemon = Daemon::start(&site, "log");
     let count = |name: &str| site.written("begun").lines().filter(|line| *line == name).count();
-    daemon.wait_for("two runs of each", || count("src") >= 2 && count("other") >= 2);
+    daemon.wait_for("two runs of each", || site.totals("src", "differential").0 >= 1 && count("other") >= 2);
     daemon.tell(Signal::TERM);
     assert_eq!(daemon.end(), Some(0));
     assert_eq!(site.written("overlap"), "");
@@ -89,24 +114,10 @@ fn what_is_due_is_run_one_at_a_time_until_it_is_told_to_stop() {
 #[test]
 fn second_daemon_of_a_store_is_refused() {
     let site = Site::new("", "schedule.auto = '0 2 1 1 *'");
-    let socket = site.place.path("notify");
-    let supervisor = UnixDatagram::bind(&socket).unwrap();
-    supervisor.set_read_timeout(Some(SOON)).unwrap();
-    let mut command = site.command();
-    command.args(["schedule", "run"]).env("NOTIFY_SOCKET", &socket).stdin(Stdio::null());
-    let daemon = Daemon { site: &site, child: command.spawn().unwrap(), log: "log" };
-    let mut buffer = [0; 100];
-    let mut told = || {
-        let len = supervisor.recv(&mut buffer).unwrap();
-        String::from_utf8(buffer[..len].to_vec()).unwrap()
-    };
-    assert_eq!(told(), "READY=1");
+    let daemon = Daemon::start(&site, "log");
     site.run(["schedule", "run"]).exits(11).says("another `dbakfs schedule run`");
-    daemon.tell(Signal::HUP);
-    assert!(told().starts_with("RELOADING=1\nMONOTONIC_USEC="));
-    assert_eq!(told(), "READY=1");
     daemon.tell(Signal::INT);
-    assert_eq!(told(), "STOPPING=1");
+    assert_eq!(daemon.told(), "STOPPING=1");
     assert_eq!(daemon.end(), Some(0));
     assert_eq!(site.place.points().len(), 0, "nothing was due");
 }
@@ -115,19 +126,13 @@ fn second_daemon_of_a_store_is_refused() {
 fn sighup_takes_a_new_configuration_and_keeps_the_old_one_from_a_broken_one() {
     let site = Site::new("", "schedule.auto = '0 2 1 1 *'");
     let daemon = Daemon::start(&site, "log");
-    // It says something when it has read it.
-    daemon.wait_for("the daemon to be there", || {
-        daemon.tell(Signal::HUP);
-        daemon.log().contains("read again")
-    });
     site.configure("", "schedule.auto = 'soon'");
-    daemon.wait_for("the broken one to be refused", || {
-        daemon.tell(Signal::HUP);
-        daemon.log().contains("the configuration stays as it was") && daemon.log().contains("no cron expression")
-    });
+    daemon.reload();
+    assert!(daemon.log().contains("the configuration stays as it was"), "{}", daemon.log());
+    assert!(daemon.log().contains("\"soon\" is no cron expression"), "{}", daemon.log());
     assert_eq!(site.place.points().len(), 0);
     site.configure("", "schedule.full = { every = '100d' }");
-    daemon.tell(Signal::HUP);
+    daemon.reload();
     daemon.wait_for("the backup that is due", || site.place.points().len() == 1);
     daemon.tell(Signal::TERM);
     assert_eq!(daemon.end(), Some(0));
@@ -135,7 +140,7 @@ fn sighup_takes_a_new_configuration_and_keeps_the_old_one_from_a_broken_one() {
 
 /// A source of which a backup takes a while, and a daemon that is in the midst of it.
 fn in_the_midst<'a>(site: &'a Site, log: &'static str) -> Daemon<'a> {
-    for number in 0..8 {
+    for number in 0..6 {
         fs::write(site.place.src().join(format!("large {number}")), noise(number, 24_000_000)).unwrap();
     }
     let daemon = Daemon::start(site, log);
@@ -148,10 +153,9 @@ fn sigterm_abandons_the_backup_and_the_next_one_uses_what_is_packed() {
     let site =
         Site::new("", "schedule.full = { every = '100d' }\nhooks.failed = 'echo put in order >> \"$PLACE/order\"'");
     let daemon = in_the_midst(&site, "log");
-    let catalogs = snapshot(&site.place.store().join("catalogs"));
     daemon.tell(Signal::TERM);
     assert_eq!(daemon.end(), Some(0));
-    assert_eq!(snapshot(&site.place.store().join("catalogs")), catalogs, "no point was committed");
+    assert_eq!(fs::read_dir(site.place.store().join("catalogs")).unwrap().count(), 0, "no point was committed");
     assert_eq!(site.written("order"), "put in order\n");
     assert_eq!((site.totals("src", "full"), site.ends("src")), ((0, 1), vec!["failed".to_owned()]));
     let status = site.run(["schedule", "status", "--json"]).exits(0).json().remove(0);
@@ -164,10 +168,9 @@ fn sigterm_abandons_the_backup_and_the_next_one_uses_what_is_packed() {
     daemon.wait_for("it to be noted", || site.ends("src") == ["failed", "made"]);
     daemon.tell(Signal::TERM);
     assert_eq!(daemon.end(), Some(0));
-    assert!(site.written("second").contains("packs of a backup that was broken off are taken over"));
     let runs = site.noted("src")["runs"].as_array().unwrap().clone();
     let stored = u64::try_from(runs[1]["stored_bytes"].as_integer().unwrap()).unwrap();
-    assert!(stored + packed < 8 * 24_000_000 + 4_000_000, "{stored} and {packed}: what was packed is stored once");
+    assert!(stored + packed < 6 * 24_000_000 + 4_000_000, "{stored} and {packed}: what was packed is stored once");
 }
 
 #[test]
@@ -189,10 +192,7 @@ fn daemon_that_is_killed_takes_its_run_with_it_and_the_next_goes_on_from_the_led
     let status = site.run(["schedule", "status", "--json"]).exits(0).json().remove(0);
     assert_eq!((&status["last"]["result"], &status["is_due"]), (&"made".into(), &false.into()), "{status}");
     let third = Daemon::start(&site, "third");
-    third.wait_for("the daemon to be there", || {
-        third.tell(Signal::HUP);
-        third.log().contains("read again")
-    });
+    third.reload();
     third.tell(Signal::TERM);
     assert_eq!(third.end(), Some(0));
     assert_eq!(site.written("begun"), "x\nx\n");
@@ -205,8 +205,7 @@ fn run_that_dies_without_a_word_is_noted_as_failed_and_not_begun_again_at_once()
     let site = Site::new("", source);
     let daemon = Daemon::start(&site, "log");
     daemon.wait_for("the death to be noted", || site.ends("src") == ["failed"]);
-    daemon.tell(Signal::HUP);
-    daemon.wait_for("the daemon to have looked again", || daemon.log().contains("read again"));
+    daemon.reload();
     daemon.tell(Signal::TERM);
     assert_eq!(daemon.end(), Some(0));
     assert_eq!(site.written("begun"), "x\n");
@@ -234,7 +233,7 @@ fn what_was_missed_while_off_is_made_up_for_once() {
     };
     assert!(due("auto") && due("verify"));
     let daemon = Daemon::start(&site, "log");
-    daemon.wait_for("the verification", || site.noted("src").get("checks").is_some());
+    daemon.wait_for("the verification", || !site.noted("src")["checks"].as_array().unwrap().is_empty());
     daemon.tell(Signal::TERM);
     assert_eq!(daemon.end(), Some(0));
     let log = site.written("log");

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::Site;
+use crate::support::points::noise;
 
 /// Each hook appends its name and the result to `order`, and keeps the report.
 const EACH: &str = r#"
@@ -118,6 +119,7 @@ fn source_settings_hold_for_the_run() {
 #[test]
 fn verification_is_a_task_and_damage_is_its_exit_code() {
     let site = Site::new("", EACH);
+    fs::write(site.place.src().join("large"), noise(1, 100_000)).unwrap();
     site.run(["run", "src"]).exits(0);
     fs::remove_file(site.place.path("order")).unwrap();
     site.run(["run", "src", "--task", "verify"]).exits(0).prints("found no damage");
