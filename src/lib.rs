@@ -4,8 +4,10 @@
 //! [`catalog`] lists. On its way out: [`overlay`] lays a differential over its full, [`view`] shows it, [`restore`] writes it,
 //! [`compare`] sets two of it side by side, [`verify`] reads all of it, [`prune`] takes away what nobody needs any more.
 //! [`repository`] is the store as a whole; [`storage`] opens its files; [`format`] knows their bytes; [`index`] is what can be lost.
+//! [`policy`] judges what should be done, [`settings`] is what a person wrote about it, [`automation`] does it at its time.
 //! `docs/concurrency.md` draws which of them may use which.
 
+pub mod automation;
 pub mod backup;
 mod bits;
 pub mod cache;

@@ -59,6 +59,18 @@ impl Session {
         Self { store: store.clone(), index: RefCell::new(IndexState::Unusable), lock: None }
     }
 
+    /// The store.
+    #[must_use]
+    pub const fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The writer lock, for who notes what came of a backup; none in a dry run.
+    #[must_use]
+    pub const fn writer(&self) -> Option<&WriterLock> {
+        self.lock.as_ref()
+    }
+
     /// The index, waited for if need be. Says once what was found when it was opened.
     pub(super) fn index(&self, notify: &dyn Fn(Notice)) -> Result<RefMut<'_, Prepared>> {
         let mut state = self.index.borrow_mut();

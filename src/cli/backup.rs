@@ -7,19 +7,21 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
 
+use dbakfs::automation;
 use dbakfs::backup::{Choice, Done, Mode, Notice, Options, Outcome, Progress, Session, Subject};
 use dbakfs::format::record::is_name;
 use dbakfs::policy::decision::{DecisionRules, IndependentFull};
+use dbakfs::policy::schedule::Task;
 use dbakfs::policy::{Secs, Weekday};
 use dbakfs::repository::config::Chunking;
 use dbakfs::repository::{SourceName, Store, Tag};
-use dbakfs::source::{self, Descend, stat};
+use dbakfs::source::{self, Descend};
 use dbakfs::storage::Wait;
 use indicatif::{HumanBytes, HumanCount, ProgressBar};
 use serde_json::json;
 
+use super::ledger::{Began, Ledger};
 use super::selection::Selection;
 use super::{Exit, Failure, Global, Result, output, points, progress, settings, signals, store};
 
@@ -132,7 +134,19 @@ enum What {
 }
 
 pub(crate) fn run(global: &Global, args: Args) -> Result<Exit> {
-    let jobs = jobs(&args)?;
+    let ledger = Ledger::new(global);
+    let answer = back_up(global, &args, &ledger);
+    if let Err(failure) = &answer
+        && !args.dry_run
+        && failure.exit != Exit::Usage
+    {
+        ledger.note_failures(&names(&args), task(&args), failure);
+    }
+    answer
+}
+
+fn back_up(global: &Global, args: &Args, ledger: &Ledger<'_>) -> Result<Exit> {
+    let jobs = jobs(args)?;
     let cancel = signals::stop_flag()?;
     let walk = args.selection.walk(&cancel)?;
     store::close_to_others();
@@ -152,7 +166,7 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<Exit> {
     };
     for job in &jobs {
         if let What::Tree(path) = &job.what
-            && lies_in(path, store.path())
+            && automation::is_inside(path, store.path())
         {
             let message = format!("the source {} lies in the store that it would go to", output::path(path));
             return Err(Failure::new(Exit::Failed, message));
@@ -163,7 +177,7 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<Exit> {
         false => store::waiting(args.wait, &cancel, || Session::begin(&store, Wait::Never).map_err(Failure::from))?,
     };
     let mut options = Options {
-        mode: mode(&args),
+        mode: mode(args),
         rules: DecisionRules::default(),
         zone: None,
         clock: None,
@@ -182,12 +196,18 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<Exit> {
             What::Stream(name) => Subject::Stream { name, input: Box::new(std::io::stdin()) },
             What::Tree(path) => Subject::Tree {
                 path,
-                walk: source::Options { never_enter: store_id(&store).into_iter().collect(), ..walk.clone() },
+                walk: source::Options {
+                    never_enter: automation::store_id(&store).into_iter().collect(),
+                    ..walk.clone()
+                },
             },
         };
-        match one(global, &session, &job.name, subject, &options, &cancel) {
+        let began = Began::now();
+        match one(global, &session, &job.name, subject, &options, ledger, &cancel) {
             Ok(end) => exit = exit.worse(end),
             Err(failure) => {
+                let was_stopped = cancel.load(Ordering::Relaxed);
+                ledger.note_failure(&session, &job.name, task(args), &failure, &began, was_stopped);
                 failure.print();
                 exit = exit.worse(failure.exit);
                 if cancel.load(Ordering::Relaxed) {
@@ -205,9 +225,10 @@ fn one(
     name: &SourceName,
     subject: Subject,
     options: &Options,
+    ledger: &Ledger<'_>,
     cancel: &Arc<AtomicBool>,
 ) -> Result<Exit> {
-    let begun = Instant::now();
+    let began = Began::now();
     let counters = Progress::default();
     let describe = || {
         let read = counters.read_bytes();
@@ -218,7 +239,8 @@ fn one(
         let notify = |notice: Notice| say(bar, &notice);
         session.back_up(name, subject, options, &counters, &notify, cancel)
     })?;
-    let seconds = begun.elapsed().as_secs_f64();
+    let seconds = began.secs();
+    ledger.note_done(session, name, &done, &began);
     let printed = if global.json {
         output::json(&as_json(name, &done, options, seconds))
     } else {
@@ -229,6 +251,24 @@ fn one(
         output::complain(&format!("warning: {failure}; the backup itself is done"));
     }
     Ok(if done.counts.unread > 0 { Exit::Incomplete } else { Exit::Done })
+}
+
+/// The names that the command is about, as far as they can be told without looking at a source.
+fn names(args: &Args) -> Vec<SourceName> {
+    let of_path = |path: &PathBuf| SourceName::from_path(path.file_name()?.as_bytes()).ok();
+    match (&args.name, &args.stdin) {
+        (Some(name), _) => SourceName::new(name).into_iter().collect(),
+        (None, Some(file)) => SourceName::from_path(file.as_bytes()).into_iter().collect(),
+        (None, None) => args.sources.iter().filter_map(of_path).collect(),
+    }
+}
+
+fn task(args: &Args) -> Task {
+    match mode(args) {
+        Mode::Auto => Task::Auto,
+        Mode::Full { .. } => Task::Full,
+        Mode::Differential => Task::Differential,
+    }
 }
 
 fn mode(args: &Args) -> Mode {
@@ -292,17 +332,7 @@ fn default_name(path: &Path, canonical: &Path) -> std::result::Result<SourceName
     SourceName::from_path(component.as_bytes()).map_err(|error| error.to_string())
 }
 
-pub(crate) fn store_id(store: &Store) -> Option<stat::FileId> {
-    let open = std::fs::File::open(store.path()).ok()?;
-    Some(stat::FileId::of(&stat::stat_of(&open).ok()?))
-}
-
-/// Whether `path` is `store`, or inside it.
-fn lies_in(path: &Path, store: &Path) -> bool {
-    let (Ok(path), Ok(store)) = (path.canonicalize(), store.canonicalize()) else { return false };
-    path.starts_with(store)
-}
-
+/// The name of this machine.
 pub(crate) fn host() -> String {
     let name = rustix::system::uname();
     name.nodename().to_string_lossy().into_owned()
@@ -367,7 +397,8 @@ pub(crate) fn say(bar: &ProgressBar, notice: &Notice) {
     bar.suspend(|| output::complain(&text));
 }
 
-fn summary(name: &SourceName, done: &Done, options: &Options, seconds: f64) -> String {
+/// A backup that is done, on one line.
+pub(crate) fn summary(name: &SourceName, done: &Done, options: &Options, seconds: f64) -> String {
     let counts = &done.counts;
     let tags = options.tags.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let size = format!("{} files, {}", HumanCount(counts.files), HumanBytes(counts.bytes));

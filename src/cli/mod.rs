@@ -9,6 +9,7 @@ mod diff;
 mod exit;
 mod forget;
 mod init;
+mod ledger;
 mod list;
 mod ls;
 mod mount;
@@ -20,6 +21,8 @@ mod prune;
 mod rebuild_index;
 mod repair;
 mod restore;
+mod run;
+mod schedule;
 mod selection;
 mod settings;
 mod signals;
@@ -88,6 +91,8 @@ enum Command {
     Forget(forget::Args),
     Unforget(forget::UnforgetArgs),
     Prune(prune::Args),
+    Run(run::Args),
+    Schedule(schedule::Args),
     Repair(repair::Args),
     RebuildIndex(rebuild_index::Args),
 }
@@ -126,6 +131,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Forget(args) => forget::run(global, &args),
         Command::Unforget(args) => forget::run_unforget(global, &args),
         Command::Prune(args) => prune::run(global, &args),
+        Command::Run(args) => run::run(global, &args),
+        Command::Schedule(args) => schedule::run(global, &args),
         Command::Repair(args) => repair::run(global, &args),
         Command::RebuildIndex(args) => rebuild_index::run(global, &args),
     };

@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use dbakfs::automation;
 use dbakfs::backup::{Choice, Options, Progress, Session, Subject};
 use dbakfs::format::Timestamp;
 use dbakfs::policy::decision::{Today, threshold_bytes, weigh};
@@ -47,7 +48,7 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
         None => noted_path(&store, name)?,
     };
     let selection = configured.as_ref().map_or_else(|| args.selection.clone(), |source| args.selection.and(source));
-    let never_enter = backup::store_id(&store).into_iter().collect();
+    let never_enter = automation::store_id(&store).into_iter().collect();
     let walk = source::Options { never_enter, ..selection.walk(&cancel)? };
     let rules = args.rules.of(global, name)?;
     let now = Timestamp::now();

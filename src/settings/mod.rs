@@ -15,7 +15,8 @@ use toml::{Table, Value};
 
 use crate::repository::{SourceName, SourceNameError};
 
-pub use source::{Hooks, Rehearse, SourceSettings, Task, VerifyAfter, When};
+pub use crate::policy::schedule::{Task, When};
+pub use source::{Hooks, Rehearse, SourceSettings, VerifyAfter};
 pub use tell::{Metrics, Notify, NotifyOn};
 
 /// The most bytes that a configuration may have.
@@ -108,6 +109,7 @@ impl Settings {
     /// What is wrong with it.
     pub fn parse(text: &str) -> Result<Self, String> {
         let document: Document = toml::from_str(text).map_err(|error| error.to_string())?;
+        document.notify.check().map_err(|error| format!("notify: {error}"))?;
         let zone = document.timezone.as_deref().map(TimeZone::get).transpose();
         let zone = zone.map_err(|error| format!("timezone: {error}"))?;
         let read = |part: &str, table: Table| {
@@ -183,8 +185,8 @@ mod tests {
         let of = |name: &str| &settings.sources[&SourceName::new(name).unwrap()];
         assert_eq!(of("www").keep().keep_days, 60);
         assert_eq!(of("www").decision().full_day.unwrap().to_string(), "Sunday");
-        assert_eq!(of("www").schedule[&Task::Auto], When::Cron("0 2 * * *".to_owned()));
-        assert_eq!(of("www").schedule[&Task::Verify], When::Cron("0 6 * * *".to_owned()));
+        assert_eq!(of("www").schedule[&Task::Auto], When::Cron("0 2 * * *".parse().unwrap()));
+        assert_eq!(of("www").schedule[&Task::Verify], When::Cron("0 6 * * *".parse().unwrap()));
         assert_eq!(of("db").keep().keep_days, 3);
         assert_eq!(of("db").schedule[&Task::Differential], When::Every(Secs(21_600)));
         assert_eq!(of("db").schedule[&Task::Verify], When::After(Task::Full));
@@ -204,6 +206,12 @@ mod tests {
             ("[sources.www]\npath = '/x'\nfull_day = 'Sonntag'", "no day of the week"),
             ("[sources.www]\npath = '/x'\nschedule.hourly = '0 * * * *'", "sources.www: "),
             ("[sources.www]\npath = '/x'\nschedule.auto = {every = '6h', after = 'full'}", "sources.www: "),
+            ("[sources.www]\npath = '/x'\nschedule.auto = '0 2 * *'", "sources.www: schedule: \"0 2 * *\" is no cron"),
+            ("[sources.www]\npath = '/x'\nschedule.full = {after = 'auto'}", "only verify comes after"),
+            ("[sources.www]\npath = '/x'\nschedule.verify = {after = 'verify'}", "only verify comes after"),
+            ("[notify]\nwebhook = 'example.org'", "notify: webhook"),
+            ("[notify]\nmail = ['admin@example.org\\nBcc: x@example.org']", "notify: mail"),
+            ("[notify]\nmail = ['-oQ/tmp']", "notify: mail"),
             ("[sources.www]\npath = '/x'\nmax_full_age = 'soon'", "no span of time"),
             ("[defaults]\nkeep_dais = 3\n[sources.www]\npath = '/x'", "keep_dais"),
         ] {

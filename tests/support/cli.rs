@@ -108,8 +108,10 @@ impl Place {
             .env("DBAKFS_STORE", self.store())
             .env("HOME", self.path("home"))
             .env_remove("XDG_DATA_HOME")
-            .env("DBAKFS_CONFIG", self.path("dbakfs.toml"))
             .env_remove("XDG_STATE_HOME")
+            .env("DBAKFS_CONFIG", self.path("dbakfs.toml"))
+            // Not what this machine keeps of runs.
+            .env("STATE_DIRECTORY", self.path("state"))
             .env("TZ", "UTC")
             .current_dir(self.dir.path())
             .stdin(Stdio::null());
