@@ -17,13 +17,15 @@ use super::session::Session;
 use super::{BackupError, Choice, Decision, Mode, Notice, Progress, Reason, Result};
 use crate::catalog::CatalogWriter;
 use crate::chunker::{ChunkLengths, Chunker};
+use crate::format::catalog::PackRef;
+use crate::format::pack::PackId;
 use crate::format::{CatalogId, Counts, Number, Origin, Point, PointKind, SourceId, Timestamp};
 use crate::index::SettledBlock;
 use crate::overlay::PointTree;
 use crate::pack::PackOptions;
 use crate::policy::decision::{DecisionRules, OpenSeries, Today, decide};
 use crate::repository::tags::Moving;
-use crate::repository::{CacheBytes, Points, Reader, SourceName, SourceNotes, Tag, marks, when};
+use crate::repository::{CacheBytes, Points, Reader, SourceName, SourceNotes, Tag, marks, notes, when};
 use crate::source::{self, ReadAhead, Walk};
 use jiff::tz::TimeZone;
 
@@ -106,7 +108,7 @@ pub struct Made {
     /// Bytes of its catalog.
     pub catalog_bytes: u64,
     /// Packs that it wrote.
-    pub new_packs: usize,
+    pub packs: Vec<PackRef>,
 }
 
 /// One attempt at a backup.
@@ -165,7 +167,8 @@ impl Run<'_> {
         // Nothing can be said to be unchanged where the newest point itself cannot be compared with.
         let newest = points.of_source(self.name.as_str()).map(|point| point.number).max();
         let is_newest = newest.is_some() && newest == ground.previous.as_ref().map(|tree| tree.point().number);
-        let mut engine = self.engine(&reader, &ground, number, id, is_newest)?;
+        let distrusted = notes::distrusted(&points.notes);
+        let mut engine = self.engine(&reader, &ground, &distrusted, number, id, is_newest)?;
         match (subject, walk) {
             (Subject::Stream { name, input }, _) => engine.run_stream(name, input)?,
             (_, Some(mut walk)) => {
@@ -314,6 +317,7 @@ impl Run<'_> {
         &'e self,
         reader: &'e Reader,
         ground: &Ground,
+        distrusted: &BTreeSet<PackId>,
         number: Number,
         id: CatalogId,
         is_newest: bool,
@@ -353,11 +357,12 @@ impl Run<'_> {
             last.as_ref()?.get(record)
         };
         let lost = match &ground.previous {
-            Some(previous) => LostPacks::of(previous, store.storage())?,
+            Some(previous) => LostPacks::of(previous, store.storage(), distrusted)?,
             None => LostPacks::default(),
         };
         for pack in lost.ids() {
-            (self.notify)(Notice::Problem(format!("pack {pack} is gone: what lay in it is read again")));
+            let why = if distrusted.contains(&pack) { "damaged" } else { "gone" };
+            (self.notify)(Notice::Problem(format!("pack {pack} is {why}: what lay in it is read again")));
         }
         Ok(Engine {
             settings: Settings { number, choice: ground.decision.choice, checksum: self.options.checksum },

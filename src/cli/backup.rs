@@ -19,6 +19,7 @@ use dbakfs::storage::Wait;
 use indicatif::{HumanBytes, HumanCount, ProgressBar};
 use serde_json::json;
 
+use super::check::{self, Asked, Checked, How};
 use super::{Exit, Failure, Global, Result, output, points, progress, settings, signals, store};
 
 /// Back up directories, each as a point in time of its own
@@ -26,6 +27,9 @@ use super::{Exit, Failure, Global, Result, output, points, progress, settings, s
 #[command(after_long_help = "\
 Without a mode it is --auto: a full where there is none to build on, else a differential. Where nothing has changed since the newest \
 point of the name no new point is made (but with --force, or for --full --independent), and the exit code is 0.
+
+What was written is then read back from the medium and checked: all of it (--verify written), the catalog and one block in sixteen (sample), the \
+whole store (full), or nothing (off). Damage ends it with exit code 4; a check that could not be made with 3. The point stays.
 
 Examples:
   dbakfs backup /srv/www
@@ -81,12 +85,23 @@ pub(crate) struct Args {
     /// Show what would be done and change nothing
     #[arg(short = 'n', long)]
     dry_run: bool,
+    /// How what was written is read back and checked [default: written, or what the configuration says of the name]
+    #[arg(long, value_name = "HOW")]
+    verify: Option<How>,
     /// Wait while another writer is busy
     #[arg(long)]
     wait: bool,
     /// Let the name stand for another path than before
     #[arg(long)]
     rename_source: bool,
+}
+
+/// A backup that was made, as far as it is to be told when it has been checked.
+struct Made {
+    name: SourceName,
+    done: Done,
+    seconds: f64,
+    check: Asked,
 }
 
 /// What is to be backed up, checked as far as can be without a store.
@@ -143,11 +158,13 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<Exit> {
         rename_source: args.rename_source,
         host: host(),
     };
-    let mut exit = Exit::Done;
+    let (mut exit, mut made) = (Exit::Done, Vec::new());
     for job in jobs {
-        if let Some(settings) = settings::of_source(global, &job.name)? {
+        let settings = settings::of_source(global, &job.name)?;
+        if let Some(settings) = &settings {
             options.rules = settings.decision();
         }
+        let how = args.verify.unwrap_or_else(|| settings.map_or(How::Written, |settings| settings.verify.into()));
         let subject = match job.what {
             What::Stream(name) => Subject::Stream { name, input: Box::new(std::io::stdin()) },
             What::Tree(path) => Subject::Tree {
@@ -163,8 +180,12 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<Exit> {
                 },
             },
         };
-        match one(global, &session, &job.name, subject, &options, &cancel) {
-            Ok(end) => exit = exit.worse(end),
+        match one(global, &session, job.name, subject, &options, &cancel) {
+            // While the lock is held, so that what was written stays until it is checked.
+            Ok((name, done, seconds)) => {
+                let check = check::ask(&store, how, &done);
+                made.push(Made { name, done, seconds, check });
+            }
             Err(failure) => {
                 failure.print();
                 exit = exit.worse(failure.exit);
@@ -174,17 +195,33 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<Exit> {
             }
         }
     }
+    // What was written is read back beside other writers.
+    drop(session);
+    for Made { name, done, seconds, check } in made {
+        let checked = check.run(global, &store, &name, &cancel);
+        let printed = if global.json {
+            output::json(&as_json(&name, &done, &options, seconds, &checked))
+        } else {
+            output::line(&(summary(&name, &done, &options, seconds) + &checked.summary()))
+        };
+        if let Err(failure) = printed {
+            // The point stands; a script must not take it for a failed backup.
+            output::complain(&format!("warning: {failure}; the backup itself is done"));
+        }
+        exit = exit.worse(if done.counts.unread > 0 { Exit::Incomplete } else { Exit::Done }).worse(checked.exit());
+    }
     Ok(exit)
 }
 
+/// Backs up one source; answers how long it took, too.
 fn one(
     global: &Global,
     session: &Session,
-    name: &SourceName,
+    name: SourceName,
     subject: Subject,
     options: &Options,
     cancel: &Arc<AtomicBool>,
-) -> Result<Exit> {
+) -> Result<(SourceName, Done, f64)> {
     let begun = Instant::now();
     let counters = Progress::default();
     let describe = || {
@@ -194,19 +231,9 @@ fn one(
     };
     let done = progress::shown(global, describe, |bar| {
         let notify = |notice: Notice| say(bar, &notice);
-        session.back_up(name, subject, options, &counters, &notify, cancel)
+        session.back_up(&name, subject, options, &counters, &notify, cancel)
     })?;
-    let seconds = begun.elapsed().as_secs_f64();
-    let printed = if global.json {
-        output::json(&as_json(name, &done, options, seconds))
-    } else {
-        output::line(&summary(name, &done, options, seconds))
-    };
-    if let Err(failure) = printed {
-        // The point stands; a script must not take it for a failed backup.
-        output::complain(&format!("warning: {failure}; the backup itself is done"));
-    }
-    Ok(if done.counts.unread > 0 { Exit::Incomplete } else { Exit::Done })
+    Ok((name, done, begun.elapsed().as_secs_f64()))
 }
 
 fn mode(args: &Args) -> Mode {
@@ -395,7 +422,7 @@ fn summary(name: &SourceName, done: &Done, options: &Options, seconds: f64) -> S
     text
 }
 
-fn as_json(name: &SourceName, done: &Done, options: &Options, seconds: f64) -> serde_json::Value {
+fn as_json(name: &SourceName, done: &Done, options: &Options, seconds: f64, checked: &Checked) -> serde_json::Value {
     let counts = serde_json::to_value(done.counts).unwrap_or_default();
     let kind = match done.decision.choice {
         Choice::Full { .. } => "full",
@@ -408,6 +435,7 @@ fn as_json(name: &SourceName, done: &Done, options: &Options, seconds: f64) -> s
         "counts": counts,
         "tags": options.tags.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "seconds": seconds,
+        "check": checked.as_json(),
     });
     let more = match &done.outcome {
         Outcome::Made(made) => json!({

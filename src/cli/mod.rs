@@ -5,6 +5,7 @@
 
 mod arenas;
 mod backup;
+mod check;
 mod diff;
 mod exit;
 mod forget;
@@ -36,7 +37,7 @@ Exit codes:
   0   done
   1   failed
   2   wrong usage
-  3   done, but some files of the source could not be read
+  3   done, but some files of the source could not be read, or what was written not checked
   4   damage was found
   10  there is no store
   11  another writer is busy";
