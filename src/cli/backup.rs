@@ -156,7 +156,7 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<Exit> {
         tags: args.tags.clone(),
         move_tags: args.move_tag,
         rename_source: args.rename_source,
-        host: host(),
+        host: check::host(),
     };
     let (mut exit, mut made) = (Exit::Done, Vec::new());
     for job in jobs {
@@ -318,11 +318,6 @@ fn store_id(store: &Store) -> Option<stat::FileId> {
 fn lies_in(path: &Path, store: &Path) -> bool {
     let (Ok(path), Ok(store)) = (path.canonicalize(), store.canonicalize()) else { return false };
     path.starts_with(store)
-}
-
-fn host() -> String {
-    let name = rustix::system::uname();
-    name.nodename().to_string_lossy().into_owned()
 }
 
 /// A store that a dry run looks into where there is none yet: in a directory of our own that goes with the value.

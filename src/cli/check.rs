@@ -1,5 +1,6 @@
 //! Checks, as commands ask for them, run them, keep them and show them.
 
+use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -144,7 +145,7 @@ pub(super) fn as_json(check: &Check) -> Value {
 }
 
 /// Says what a check has found, and what to do.
-fn say(name: &str, check: &Check) {
+pub(super) fn say(name: &str, check: &Check) {
     let kind = if check.end == CheckEnd::Fail { "error" } else { "warning" };
     for finding in &check.findings {
         output::complain(&format!("{kind}: check of {name}: {finding}"));
@@ -162,4 +163,15 @@ pub(super) fn keep(store: &Store, write: impl FnOnce(&WriterLock) -> Result<(), 
     if let Err(error) = kept {
         output::complain(&format!("warning: the verdict is not kept: {error}"));
     }
+}
+
+/// This machine's name.
+pub(super) fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// A number by chance.
+pub(super) fn drawn() -> u64 {
+    // Short enough to be typed again.
+    std::hash::RandomState::new().hash_one(std::process::id()) % 1_000_000_000
 }

@@ -18,6 +18,7 @@ mod points;
 mod progress;
 mod prune;
 mod rebuild_index;
+mod rehearse;
 mod repair;
 mod restore;
 mod settings;
@@ -86,6 +87,7 @@ enum Command {
     Forget(forget::Args),
     Unforget(forget::UnforgetArgs),
     Prune(prune::Args),
+    Rehearse(rehearse::Args),
     Repair(repair::Args),
     RebuildIndex(rebuild_index::Args),
 }
@@ -123,6 +125,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Forget(args) => forget::run(global, &args),
         Command::Unforget(args) => forget::run_unforget(global, &args),
         Command::Prune(args) => prune::run(global, &args),
+        Command::Rehearse(args) => rehearse::run(global, &args),
         Command::Repair(args) => repair::run(global, &args),
         Command::RebuildIndex(args) => rebuild_index::run(global, &args),
     };

@@ -5,6 +5,7 @@
 
 pub mod decision;
 pub mod duration;
+pub mod rehearsal;
 pub mod retention;
 pub mod surge;
 pub mod weekday;

@@ -15,7 +15,8 @@ use toml::{Table, Value};
 
 use crate::repository::{SourceName, SourceNameError};
 
-pub use source::{Hooks, Rehearse, SourceSettings, Task, VerifyAfter, When};
+pub use crate::policy::rehearsal::Rehearse;
+pub use source::{Hooks, SourceSettings, Task, VerifyAfter, When};
 pub use tell::{Metrics, Notify, NotifyOn};
 
 /// The most bytes that a configuration may have.

@@ -217,10 +217,10 @@ impl Found {
     fn whole_store(&mut self, reader: &Reader, progress: &(dyn Fn(Progress) + Sync)) -> Result<(), Obstacle> {
         let storage = reader.store().storage();
         for pack in crate::pack::list(storage)? {
-            forget_cached(reader, &layout::pack(&pack.id))?;
+            storage.forget_cached(&layout::pack(&pack.id))?;
         }
         for number in Points::numbers(storage)? {
-            forget_cached(reader, &layout::catalog(number))?;
+            storage.forget_cached(&layout::catalog(number))?;
         }
         let report = super::verify(reader, Depth::Data, progress, &mut |_| ())?;
         self.r#type(reader);
@@ -262,8 +262,9 @@ impl Found {
         is_stopped: &(dyn Fn() -> bool + Sync),
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<(), Obstacle> {
+        let storage = reader.store().storage();
         let go_on = || if is_stopped() { Err(Obstacle("it was stopped".to_owned())) } else { Ok(()) };
-        forget_cached(reader, &layout::catalog(number))?;
+        storage.forget_cached(&layout::catalog(number))?;
         let catalog = match reader.catalog(number) {
             Ok(catalog) => Some(catalog),
             Err(error) => {
@@ -277,7 +278,7 @@ impl Found {
             fresh.extend(first_named(reader, catalog, packs)?);
         }
         for pack in &fresh {
-            forget_cached(reader, &layout::pack(&pack.id))?;
+            storage.forget_cached(&layout::pack(&pack.id))?;
         }
         // Without its catalog a backup has no seed of its own; there is damage already then.
         let seed = catalog.as_ref().map_or([0; 16], |catalog| catalog.point().id.0);
@@ -338,14 +339,6 @@ fn line(object: &Object) -> String {
 
 fn damaged_catalog(number: Number, error: CatalogError) -> Damage {
     Damage { object: Object::Catalog(number), error: error.into(), harm: Harm::Point }
-}
-
-/// Lets the kernel forget a file. What is not there, or cannot be opened, is for the check itself to find.
-fn forget_cached(reader: &Reader, name: &str) -> Result<(), StorageError> {
-    match reader.store().storage().open(name) {
-        Ok(file) => file.forget_cached(),
-        Err(_) => Ok(()),
-    }
 }
 
 /// Whether a catalog is whole and its records fit together, with its base and with the packs.

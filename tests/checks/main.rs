@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
 #![allow(clippy::print_stderr, reason = "a test explains itself on standard error")]
 
+mod recovery;
+mod rehearse;
 mod shelf;
 #[path = "../support/mod.rs"]
 mod support;
