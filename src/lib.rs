@@ -24,6 +24,7 @@ pub mod policy;
 mod power;
 pub mod prune;
 mod random;
+pub mod rehearsal;
 pub mod repair;
 pub mod repository;
 pub mod restore;

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each part of the library, from the ground up, and the parts that it may use.
-const MAY_USE: [(&str, &[&str]); 24] = [
+const MAY_USE: [(&str, &[&str]); 25] = [
     // The ground: values in, values out.
     ("format", &[]),
     ("chunker", &[]),
@@ -51,7 +51,9 @@ const MAY_USE: [(&str, &[&str]); 24] = [
     // It makes what the source reads: attributes, names and descriptors are handled by the same few calls.
     ("restore", &["repository", "overlay", "catalog", "source", "random", "bits", "format"]),
     // It looks at packs and catalogs below the repository, since it doubts both.
-    ("verify", &["repository", "overlay", "catalog", "pack", "storage", "bits", "format"]),
+    ("verify", &["repository", "overlay", "catalog", "pack", "storage", "cache", "bits", "format"]),
+    // It has a sample restored, and looks at what came of it.
+    ("rehearsal", &["restore", "repository", "overlay", "catalog", "source", "random", "format"]),
     ("prune", &["compaction", "repository", "pack", "storage", "format"]),
     // It mends what verification finds.
     ("repair", &["verify", "compaction", "repository", "catalog", "pack", "storage", "cache", "format"]),
@@ -98,6 +100,9 @@ const AT_HOME: [(&str, &[&str]); 19] = [
             "src/restore/destination.rs",
             // The store's own directory, which no backup enters.
             "src/automation/run.rs",
+            // What was restored there for a rehearsal, and the source as it is now.
+            "src/rehearsal/compare.rs",
+            "src/rehearsal/live.rs",
             // The log, the null device; the scratch store of a dry run.
             "src/cli/mount.rs",
             "src/cli/backup.rs",
@@ -273,6 +278,7 @@ fn the_table_itself_goes_in_no_circle() {
         "backup",
         "restore",
         "verify",
+        "rehearsal",
         "prune",
         "repair",
         "compare",
@@ -287,10 +293,11 @@ fn the_table_itself_goes_in_no_circle() {
         }
         below.insert(part);
     }
-    for side_by_side in ["backup", "restore", "verify", "prune", "repair", "compare", "view"] {
-        // What verification finds is what is mended; automation stands above all of them.
+    for side_by_side in ["backup", "restore", "verify", "rehearsal", "prune", "repair", "compare", "view"] {
+        // What verification finds is what is mended; what is rehearsed is a restore; automation stands above all of them.
+        let meant = [("repair", "verify"), ("rehearsal", "restore")];
         let users = MAY_USE.iter().filter(|(user, allowed)| {
-            allowed.contains(&side_by_side) && (*user, side_by_side) != ("repair", "verify") && *user != "automation"
+            allowed.contains(&side_by_side) && !meant.contains(&(*user, side_by_side)) && *user != "automation"
         });
         assert_eq!(users.count(), 0, "{side_by_side} is used");
     }

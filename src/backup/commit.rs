@@ -78,7 +78,8 @@ impl Run<'_> {
         };
         self.tell_index(&packed, point.family, settled, &outdated);
         let counts = point.counts;
-        Ok(done(Outcome::Made(Box::new(Made { point, catalog_bytes, new_packs: packed.len() })), counts))
+        let packs = packed.iter().map(|packed| packed.pack).collect();
+        Ok(done(Outcome::Made(Box::new(Made { point, catalog_bytes, packs })), counts))
     }
 
     /// What must be written so that the tags stand at `number`, each point once, in order.

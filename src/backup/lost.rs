@@ -1,6 +1,6 @@
-//! Packs that the previous point refers to and that are gone: what lay in them is read from the source again.
+//! Packs that the previous point refers to and that are gone or not to be trusted: what lay in them is read from the source again.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::Result;
 use crate::format::layout;
@@ -17,12 +17,13 @@ pub(super) struct LostPacks {
 }
 
 impl LostPacks {
-    /// Looks for the packs of `previous`.
-    pub(super) fn of(previous: &PointTree, storage: &Storage) -> Result<Self> {
+    /// Looks for the packs of `previous`; `distrusted` are those in which a check found damage.
+    pub(super) fn of(previous: &PointTree, storage: &Storage, distrusted: &BTreeSet<PackId>) -> Result<Self> {
         let mut lost = Self::default();
         for layer in [Layer::Full, Layer::Differential].into_iter().filter(|layer| previous.has(*layer)) {
             for (row, pack) in (0..).zip(previous.catalog(layer).packs()) {
-                if storage.len(&layout::pack(&pack.id))? != Some(pack.file_len) {
+                let is_trusted = !distrusted.contains(&pack.id);
+                if !is_trusted || storage.len(&layout::pack(&pack.id))? != Some(pack.file_len) {
                     lost.rows.insert((layer, row));
                     lost.ids.insert(pack.id);
                 }

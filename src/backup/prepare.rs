@@ -11,7 +11,7 @@ use crate::format::pack::{ChunkId, PackId};
 use crate::format::table::Chunk;
 use crate::index::{ChunkTable, Index, IndexedPack, Location, PackOf};
 use crate::pack::{self, Pack, Packed};
-use crate::repository::Store;
+use crate::repository::{Store, notes};
 use crate::storage::Storage;
 
 /// The index and the packs that may be referred to.
@@ -22,9 +22,12 @@ pub(crate) struct Prepared {
     storage: Storage,
 }
 
-/// The packs of a store, by name, with the lengths of their files.
+/// The packs of a store that new data may be held to be stored in, by name, with the lengths of their files.
 pub(crate) fn list_packs(storage: &Storage) -> Result<BTreeMap<PackId, u64>> {
-    Ok(pack::list(storage)?.into_iter().map(|pack| (pack.id, pack.file_len)).collect())
+    // Notes that are damaged are said where points are listed.
+    let distrusted = notes::distrusted(&notes::read_all(storage)?.0);
+    let packs = pack::list(storage)?.into_iter().filter(|pack| !distrusted.contains(&pack.id));
+    Ok(packs.map(|pack| (pack.id, pack.file_len)).collect())
 }
 
 /// Begins to prepare. Only the holder of the writer lock may: sled has one owner.

@@ -17,13 +17,15 @@ use super::session::Session;
 use super::{BackupError, Choice, Decision, Mode, Notice, Progress, Reason, Result};
 use crate::catalog::CatalogWriter;
 use crate::chunker::{ChunkLengths, Chunker};
+use crate::format::catalog::PackRef;
+use crate::format::pack::PackId;
 use crate::format::{CatalogId, Counts, Number, Origin, Point, PointKind, SourceId, Timestamp};
 use crate::index::SettledBlock;
 use crate::overlay::PointTree;
 use crate::pack::PackOptions;
 use crate::policy::decision::{DecisionRules, Facts, OpenSeries, Today, decide, due, threshold_bytes};
 use crate::repository::tags::Moving;
-use crate::repository::{CacheBytes, Points, Reader, SourceName, SourceNotes, Tag, marks, when};
+use crate::repository::{CacheBytes, Points, Reader, SourceName, SourceNotes, Tag, marks, notes, when};
 use crate::source::{self, ReadAhead, Walk};
 use jiff::tz::TimeZone;
 
@@ -110,7 +112,7 @@ pub struct Made {
     /// Bytes of its catalog.
     pub catalog_bytes: u64,
     /// Packs that it wrote.
-    pub new_packs: usize,
+    pub packs: Vec<PackRef>,
 }
 
 /// One attempt at a backup.
@@ -172,7 +174,8 @@ impl Run<'_> {
         // Nothing can be said to be unchanged where the newest point itself cannot be compared with.
         let newest = points.of_source(self.name.as_str()).map(|point| point.number).max();
         let is_newest = newest.is_some() && newest == ground.previous.as_ref().map(|tree| tree.point().number);
-        let mut engine = self.engine(&reader, &ground, number, id, is_newest)?;
+        let distrusted = notes::distrusted(&points.notes);
+        let mut engine = self.engine(&reader, &ground, &distrusted, number, id, is_newest)?;
         let compared = match (subject, walk) {
             (Subject::Stream { name, input }, _) => engine.run_stream(name, input),
             (_, Some(mut walk)) => {
@@ -361,6 +364,7 @@ impl Run<'_> {
         &'e self,
         reader: &'e Reader,
         ground: &Ground,
+        distrusted: &BTreeSet<PackId>,
         number: Number,
         id: CatalogId,
         is_newest: bool,
@@ -401,11 +405,12 @@ impl Run<'_> {
             last.as_ref()?.get(record)
         };
         let lost = match &ground.previous {
-            Some(previous) => LostPacks::of(previous, store.storage())?,
+            Some(previous) => LostPacks::of(previous, store.storage(), distrusted)?,
             None => LostPacks::default(),
         };
         for pack in lost.ids() {
-            (self.notify)(Notice::Problem(format!("pack {pack} is gone: what lay in it is read again")));
+            let why = if distrusted.contains(&pack) { "damaged" } else { "gone" };
+            (self.notify)(Notice::Problem(format!("pack {pack} is {why}: what lay in it is read again")));
         }
         Ok(Engine {
             settings: Settings {

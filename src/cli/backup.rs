@@ -21,6 +21,7 @@ use dbakfs::storage::Wait;
 use indicatif::{HumanBytes, HumanCount, ProgressBar};
 use serde_json::json;
 
+use super::check::{self, Asked, Checked, How};
 use super::ledger::{Began, Ledger};
 use super::selection::Selection;
 use super::{Exit, Failure, Global, Result, output, points, progress, settings, signals, store};
@@ -32,6 +33,9 @@ Without a mode it is --auto, which makes a full where it is --full-day and there
 --max-full-age old, the series has --max-series-length points, or a differential would exceed --diff-threshold of the full; else a differential. \
 `dbakfs plan` shows what it would be, and why. Rules that are not given are those of the configuration. Where nothing has changed since the \
 newest point of the name no new differential is made (but with --force), and the exit code is 0; a full is made all the same.
+
+What was written is then read back from the medium and checked: all of it (--verify written), the catalog and one block in sixteen (sample), the \
+whole store (full), or nothing (off). Damage ends it with exit code 4; a check that could not be made with 3. The point stays.
 
 Examples:
   dbakfs backup /srv/www
@@ -79,6 +83,9 @@ pub(crate) struct Args {
     /// Show what would be done and change nothing
     #[arg(short = 'n', long)]
     dry_run: bool,
+    /// How what was written is read back and checked [default: written, or what the configuration says of the name]
+    #[arg(long, value_name = "HOW")]
+    verify: Option<How>,
     /// Wait while another writer is busy
     #[arg(long)]
     wait: bool,
@@ -120,6 +127,14 @@ impl Rules {
             independent_full: self.independent_full.unwrap_or(configured.independent_full),
         })
     }
+}
+
+/// A backup that was made, as far as it is to be told when it has been checked.
+struct Made {
+    name: SourceName,
+    done: Done,
+    seconds: f64,
+    check: Asked,
 }
 
 /// What is to be backed up, checked as far as can be without a store.
@@ -187,11 +202,13 @@ fn back_up(global: &Global, args: &Args, ledger: &Ledger<'_>) -> Result<Exit> {
         tags: args.tags.clone(),
         move_tags: args.move_tag,
         rename_source: args.rename_source,
-        host: host(),
+        host: super::host(),
     };
-    let mut exit = Exit::Done;
+    let (mut exit, mut made) = (Exit::Done, Vec::new());
     for job in jobs {
         options.rules = args.rules.of(global, &job.name)?;
+        let configured = settings::load(global)?.map(|settings| settings.of(&job.name).verify.into());
+        let how = args.verify.or(configured).unwrap_or(How::Written);
         let subject = match job.what {
             What::Stream(name) => Subject::Stream { name, input: Box::new(std::io::stdin()) },
             What::Tree(path) => Subject::Tree {
@@ -203,8 +220,14 @@ fn back_up(global: &Global, args: &Args, ledger: &Ledger<'_>) -> Result<Exit> {
             },
         };
         let began = Began::now();
-        match one(global, &session, &job.name, subject, &options, ledger, &cancel) {
-            Ok(end) => exit = exit.worse(end),
+        match one(global, &session, &job.name, subject, &options, &cancel) {
+            // While the lock is held, so that what was written stays until it is checked.
+            Ok(done) => {
+                let seconds = began.secs();
+                ledger.note_done(&session, &job.name, &done, &began);
+                let check = check::ask(&store, how, &done);
+                made.push(Made { name: job.name, done, seconds, check });
+            }
             Err(failure) => {
                 let was_stopped = cancel.load(Ordering::Relaxed);
                 ledger.note_failure(&session, &job.name, task(args), &failure, &began, was_stopped);
@@ -216,19 +239,33 @@ fn back_up(global: &Global, args: &Args, ledger: &Ledger<'_>) -> Result<Exit> {
             }
         }
     }
+    // What was written is read back beside other writers.
+    drop(session);
+    for Made { name, done, seconds, check } in made {
+        let checked = check.run(global, &store, &name, &cancel);
+        let printed = if global.json {
+            output::json(&as_json(&name, &done, &options, seconds, &checked))
+        } else {
+            output::line(&(summary(&name, &done, &options, seconds) + &checked.summary()))
+        };
+        if let Err(failure) = printed {
+            // The point stands; a script must not take it for a failed backup.
+            output::complain(&format!("warning: {failure}; the backup itself is done"));
+        }
+        exit = exit.worse(if done.counts.unread > 0 { Exit::Incomplete } else { Exit::Done }).worse(checked.exit());
+    }
     Ok(exit)
 }
 
+/// Backs up one source.
 fn one(
     global: &Global,
     session: &Session,
     name: &SourceName,
     subject: Subject,
     options: &Options,
-    ledger: &Ledger<'_>,
     cancel: &Arc<AtomicBool>,
-) -> Result<Exit> {
-    let began = Began::now();
+) -> Result<Done> {
     let counters = Progress::default();
     let describe = || {
         let read = counters.read_bytes();
@@ -239,18 +276,7 @@ fn one(
         let notify = |notice: Notice| say(bar, &notice);
         session.back_up(name, subject, options, &counters, &notify, cancel)
     })?;
-    let seconds = began.secs();
-    ledger.note_done(session, name, &done, &began);
-    let printed = if global.json {
-        output::json(&as_json(name, &done, options, seconds))
-    } else {
-        output::line(&summary(name, &done, options, seconds))
-    };
-    if let Err(failure) = printed {
-        // The point stands; a script must not take it for a failed backup.
-        output::complain(&format!("warning: {failure}; the backup itself is done"));
-    }
-    Ok(if done.counts.unread > 0 { Exit::Incomplete } else { Exit::Done })
+    Ok(done)
 }
 
 /// The names that the command is about, as far as they can be told without looking at a source.
@@ -330,12 +356,6 @@ fn default_name(path: &Path, canonical: &Path) -> std::result::Result<SourceName
         ));
     };
     SourceName::from_path(component.as_bytes()).map_err(|error| error.to_string())
-}
-
-/// The name of this machine.
-pub(crate) fn host() -> String {
-    let name = rustix::system::uname();
-    name.nodename().to_string_lossy().into_owned()
 }
 
 /// A store that a dry run looks into where there is none yet: in a directory of our own that goes with the value.
@@ -442,7 +462,7 @@ pub(crate) fn summary(name: &SourceName, done: &Done, options: &Options, seconds
     text
 }
 
-fn as_json(name: &SourceName, done: &Done, options: &Options, seconds: f64) -> serde_json::Value {
+fn as_json(name: &SourceName, done: &Done, options: &Options, seconds: f64, checked: &Checked) -> serde_json::Value {
     let counts = serde_json::to_value(done.counts).unwrap_or_default();
     let kind = match done.decision.choice {
         Choice::Full { .. } => "full",
@@ -455,6 +475,7 @@ fn as_json(name: &SourceName, done: &Done, options: &Options, seconds: f64) -> s
         "counts": counts,
         "tags": options.tags.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "seconds": seconds,
+        "check": checked.as_json(),
     });
     let more = match &done.outcome {
         Outcome::Made(made) => json!({

@@ -20,7 +20,7 @@ pub(crate) enum Exit {
     Failed,
     /// Wrong usage.
     Usage,
-    /// Done, but some files of the source could not be read.
+    /// Done, but some files of the source could not be read, or what was written could not be checked.
     Incomplete,
     /// Damage was found.
     Damage,

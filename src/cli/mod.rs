@@ -5,6 +5,7 @@
 
 mod arenas;
 mod backup;
+mod check;
 mod diff;
 mod exit;
 mod forget;
@@ -19,6 +20,7 @@ mod points;
 mod progress;
 mod prune;
 mod rebuild_index;
+mod rehearse;
 mod repair;
 mod restore;
 mod run;
@@ -41,7 +43,7 @@ Exit codes:
   0   done
   1   failed
   2   wrong usage
-  3   done, but some files of the source could not be read
+  3   done, but some files of the source could not be read, or what was written not checked
   4   damage was found
   10  there is no store
   11  another writer is busy";
@@ -93,6 +95,7 @@ enum Command {
     Prune(prune::Args),
     Run(run::Args),
     Schedule(schedule::Args),
+    Rehearse(rehearse::Args),
     Repair(repair::Args),
     RebuildIndex(rebuild_index::Args),
 }
@@ -104,6 +107,11 @@ fn command() -> clap::Command {
         command
             .after_long_help(examples.map_or_else(|| EXIT_CODES.to_owned(), |text| format!("{text}\n\n{EXIT_CODES}")))
     })
+}
+
+/// This machine's name.
+pub(crate) fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// Runs the command line of this process.
@@ -133,6 +141,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Prune(args) => prune::run(global, &args),
         Command::Run(args) => run::run(global, &args),
         Command::Schedule(args) => schedule::run(global, &args),
+        Command::Rehearse(args) => rehearse::run(global, &args),
         Command::Repair(args) => repair::run(global, &args),
         Command::RebuildIndex(args) => rebuild_index::run(global, &args),
     };

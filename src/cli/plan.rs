@@ -57,7 +57,7 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
         zone: Some(zone.clone()),
         clock: Some(now),
         only_look: true,
-        host: backup::host(),
+        host: super::host(),
         ..Options::default()
     };
     let counters = Progress::default();

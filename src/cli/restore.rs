@@ -51,7 +51,7 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
     let exactness = if args.exact { Exactness::Exact } else { Exactness::NotAfter };
     let (point, path) = points::find(&points, &args.point, exactness)?;
     let tree = reader.tree(point)?;
-    let options = Options { delete: args.delete, sync: args.sync, cancel };
+    let options = Options { delete: args.delete, only: None, sync: args.sync, cancel };
     let counters = Progress::default();
     let total = if path.is_empty() { point.counts.bytes } else { 0 };
     let describe = || {

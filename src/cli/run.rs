@@ -111,7 +111,7 @@ fn one(
     cancel: &Arc<AtomicBool>,
 ) -> Result<Exit> {
     let (path, is_default) = store::of_settings(global, settings)?;
-    let host = backup::host();
+    let host = super::host();
     let source = settings::source(settings, name)?;
     let order = Order { settings, name, source, task: args.task.into(), force: args.force, store: &path, host: &host };
     let counters = Progress::default();

@@ -92,7 +92,7 @@ fn daemon(global: &Global, args: &RunArgs) -> Result<Exit> {
             }
         }
     });
-    let host = backup::host();
+    let host = super::host();
     let supervisor = Supervisor::named(std::env::var_os("NOTIFY_SOCKET").as_deref());
     let daemon = Daemon {
         load: &load,
@@ -142,7 +142,7 @@ fn status(global: &Global) -> Result<Exit> {
     let since = |lines: &[String]| {
         state.as_ref().map_or_else(|| vec![now; lines.len()], |state| state.since(&path, lines, now))
     };
-    let rows = timetable::rows(&settings, &ledger, &Attempts::new(), &since, &backup::host(), now);
+    let rows = timetable::rows(&settings, &ledger, &Attempts::new(), &since, &super::host(), now);
     if global.json {
         return rows.iter().try_for_each(|row| output::json(&as_json(row, now))).map(|()| Exit::Done);
     }

@@ -11,6 +11,9 @@ use dbakfs::storage::Wait;
 
 use super::{Exit, Failure, Global, Result, output, settings, signals};
 
+/// A writer that only notes something, such as the verdict of a check, has done so by then.
+const NOTED_WITHIN: Duration = Duration::from_secs(1);
+
 /// The path of the store, and whether it is the default one.
 fn path(global: &Global) -> Result<(PathBuf, bool)> {
     if let Some(path) = &global.store {
@@ -112,8 +115,12 @@ pub(crate) fn writer(global: &Global, wait: bool) -> Result<(Store, WriterLock)>
 /// Tries until no other writer is busy, if that is to be waited for. Whoever waits can be told to stop.
 pub(crate) fn waiting<T>(wait: bool, cancel: &AtomicBool, attempt: impl Fn() -> Result<T>) -> Result<T> {
     let mut is_said = false;
+    let end = Instant::now() + NOTED_WITHIN;
     loop {
         match attempt() {
+            Err(busy) if busy.exit == Exit::Busy && !wait && Instant::now() < end => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
             Err(busy) if busy.exit == Exit::Busy && wait => {
                 if !std::mem::replace(&mut is_said, true) {
                     output::complain(&format!("note: waiting: {busy}"));

@@ -1,18 +1,20 @@
 //! `dbakfs verify`.
 
-use dbakfs::format::Number;
-use dbakfs::repository::CacheBytes;
-use dbakfs::verify::{self, Depth, Event, Harm, Object, Report};
+use std::time::Instant;
+
+use dbakfs::format::{Number, Timestamp};
+use dbakfs::repository::{CacheBytes, RunNotes, SourceName};
+use dbakfs::verify::{self, Depth, Event, Harm, Object, Report, written};
 use indicatif::{HumanBytes, HumanCount};
 use serde_json::json;
 
-use super::{Exit, Failure, Global, Result, output, points, progress, store};
+use super::{Exit, Failure, Global, Result, check, output, points, progress, store};
 
 /// Check the store, and say which points and files damage touches
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Without --data the structure is checked: every catalog wholly, and the tables of every pack. With it every byte is read and every \
-chunk compared with its hash. Damage ends it with exit code 4; what is whole and what is not is printed.
+chunk compared with its hash, and the verdict is kept with each source. Damage ends it with exit code 4; what is whole and what is not is printed.
 
 Example:
   dbakfs verify --data")]
@@ -33,6 +35,7 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
             .map_or_else(|| format!("backup {number}"), |point| format!("{} ({number})", points::name(point)))
     };
     let mut printed = Ok(());
+    let (began, begun) = (Timestamp::now(), Instant::now());
     let report = progress::of_verification(global, |bar, tell| {
         let mut show = |event: Event<'_>| {
             if printed.is_ok() {
@@ -42,6 +45,15 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
         verify::verify(&reader, depth, tell, &mut show)
     })
     .map_err(|error| Failure::of(Exit::Failed, &error))?;
+    if args.data {
+        let outcome = written::of_report(&report, began, begun.elapsed().as_secs_f64());
+        check::keep(reader.store(), |lock| {
+            for name in points.source_names().into_iter().filter_map(|name| SourceName::new(name).ok()) {
+                RunNotes::keep_check(reader.store(), lock, &name, outcome.check.clone())?;
+            }
+            Ok(())
+        });
+    }
     printed?;
     summarize(global, &report, args.data, &name)?;
     Ok(if report.is_whole() { Exit::Done } else { Exit::Damage })

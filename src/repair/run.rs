@@ -121,9 +121,14 @@ fn note(store: &Store, lock: &WriterLock, number: Number, point: &PointReport) -
         let first = first.map_or_else(String::new, |first| format!(", {first} the first"));
         damaged.insert(0, format!("{} files cannot be read{first}", point.touched_files));
     }
-    if notes.damaged == damaged {
+    // What a check distrusted was set aside or is whole, but for what is damaged where it is.
+    let left = point.damaged.iter().filter(|object| is_left(store, object)).filter_map(Object::pack);
+    let distrusted: BTreeSet<String> =
+        left.map(|pack| pack.to_string()).filter(|pack| notes.distrusted.contains(pack)).collect();
+    if notes.damaged == damaged && notes.distrusted == distrusted {
         return Ok(None);
     }
+    notes.distrusted = distrusted;
     notes.damaged.clone_from(&damaged);
     notes.write(store, lock, number)?;
     Ok(Some(if damaged.is_empty() { Action::Whole { number } } else { Action::Marked { number, damaged } }))

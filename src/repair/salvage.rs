@@ -17,15 +17,11 @@ use crate::format::layout;
 use crate::format::pack::PackId;
 use crate::pack::{self, Pack};
 use crate::repository::{Points, ReaderWait, Store, WriterLock, readers};
-use crate::verify::{Harm, Object, Report};
+use crate::verify::{Harm, Report};
 
 /// Packs of which something cannot be read.
 pub(super) fn hurt(report: &Report) -> BTreeSet<PackId> {
-    let of = |object: &Object| match object {
-        Object::Pack(pack) | Object::Block { pack, .. } => Some(*pack),
-        Object::File(_) | Object::Catalog(_) => None,
-    };
-    report.damages.iter().filter(|damage| damage.harm == Harm::Data).filter_map(|damage| of(&damage.object)).collect()
+    report.damages.iter().filter(|damage| damage.harm == Harm::Data).filter_map(|damage| damage.object.pack()).collect()
 }
 
 /// Copies what can be read of these packs, points catalogs at it and sets the packs aside.

@@ -9,6 +9,7 @@ pub mod address;
 mod checked_text;
 pub mod config;
 mod error;
+mod file_chunks;
 pub mod forgetting;
 pub mod lease;
 pub mod marks;
@@ -28,6 +29,7 @@ mod writer;
 
 pub use config::Config;
 pub use error::RepositoryError;
+pub use file_chunks::{FileChunk, FileChunks};
 pub use lease::Lease;
 pub use notes::PointNotes;
 pub use points::{Points, Problem};

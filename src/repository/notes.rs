@@ -15,6 +15,7 @@ use crate::{
 
 use super::{Store, Tag, WriterLock, checked_text, error::RepositoryError};
 use crate::format::layout;
+use crate::format::pack::PackId;
 use crate::policy::retention::KeepRules;
 
 const LIMIT_BYTES: u64 = 1 << 20;
@@ -32,6 +33,9 @@ pub struct PointNotes {
     pub forgotten: Option<Timestamp>,
     /// What was found damaged, one line each.
     pub damaged: Vec<String>,
+    /// Packs in which a check found damage: nothing new is held to be stored in them, and the next backup reads what lies in them again.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub distrusted: BTreeSet<String>,
     /// On a full: the retention rules that its series began with, and goes by.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep: Option<KeepRules>,
@@ -77,6 +81,12 @@ pub fn read_all(storage: &Storage) -> Result<(Notes, Vec<RepositoryError>), Stor
     Ok((notes, problems))
 }
 
+/// The packs in which any point says that there is damage.
+#[must_use]
+pub fn distrusted(notes: &Notes) -> BTreeSet<PackId> {
+    notes.values().flat_map(|notes| &notes.distrusted).filter_map(|pack| pack.parse().ok()).collect()
+}
+
 /// Reads a small TOML file; `None` if it is not there.
 pub(super) fn read_toml<T: DeserializeOwned>(storage: &Storage, name: &str) -> Result<Option<T>, RepositoryError> {
     let bytes = match storage.read_small(name, LIMIT_BYTES) {
@@ -118,6 +128,7 @@ mod tests {
             pinned: true,
             forgotten: Some(Timestamp::new(-5, 7)),
             damaged: vec!["pack 91c0: block 7: checksum differs".to_owned()],
+            distrusted: ["91c0".to_owned()].into(),
             keep: Some(KeepRules { keep_last: 3, ..KeepRules::default() }),
             others: BTreeMap::new(),
         };

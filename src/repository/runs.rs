@@ -192,6 +192,21 @@ impl RunNotes {
         thin(&mut self.checks, CHECKS_KEPT, |check| (check.kind, check.end));
     }
 
+    /// Adds a check to what is noted of the source of this name, durably.
+    ///
+    /// # Errors
+    /// The file is damaged, or cannot be read or written.
+    pub fn keep_check(
+        store: &Store,
+        writer: &WriterLock,
+        name: &SourceName,
+        check: Check,
+    ) -> Result<(), RepositoryError> {
+        let mut notes = Self::read(store.storage(), name)?;
+        notes.push_check(check);
+        notes.write(store, writer)
+    }
+
     /// Reads what was run for the source of this name; nothing, if it has no file.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 //! go stale, for the kernel drops it with the process.
 
 use std::fmt;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +16,7 @@ use crate::format::layout;
 
 const HOLDER_LIMIT_BYTES: u64 = 4 << 10;
 const COMMAND_LIMIT_LETTERS: usize = 200;
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// The proof that this process is the one writer. Dropped, another may be.
 #[derive(Debug)]
@@ -45,6 +47,20 @@ impl WriterLock {
         let note = toml::to_string(&Holder::this_process()).unwrap_or_default();
         let _ = lock.write_note(note.as_bytes());
         Ok(Self { lock })
+    }
+
+    /// Becomes the one writer, and waits for that no longer than `patience`.
+    ///
+    /// # Errors
+    /// As [`WriterLock::take`].
+    pub fn take_within(store: &Store, patience: Duration) -> Result<Self, RepositoryError> {
+        let end = Instant::now() + patience;
+        loop {
+            match Self::take(store, Wait::Never) {
+                Err(RepositoryError::Busy { .. }) if Instant::now() < end => std::thread::sleep(PAUSE),
+                answer => return answer,
+            }
+        }
     }
 
     /// Removes what writers that died have left half-written, and says how many files. To be called once, before this

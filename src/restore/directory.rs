@@ -186,6 +186,9 @@ impl Engine<'_> {
                 self.remove_extra(&here, &other)?;
             }
             let _: Option<Name> = extra.next_if(|(other, _)| other.to_bytes() == name);
+            if !self.hand.run.wants(&node) {
+                continue;
+            }
             if node.is_directory() {
                 directories += 1;
             } else {
@@ -218,7 +221,7 @@ impl Engine<'_> {
         let mut cursor = self.hand.run.tree.entries_from(level.children, level.position);
         loop {
             match cursor.next_node() {
-                Ok(Some(node)) if node.is_directory() => {
+                Ok(Some(node)) if node.is_directory() && self.hand.run.wants(&node) => {
                     level.position = cursor.position();
                     level.directories -= 1;
                     return Ok(Some(node));

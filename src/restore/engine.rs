@@ -19,7 +19,7 @@ use super::large::Large;
 use super::leaf::existing_leaf;
 use super::links::Links;
 use super::make::is_one_run;
-use super::met::Met;
+use super::records::Records;
 use super::trail::Trail;
 use super::unfinished::{Queue, Unfinished};
 use super::{Notice, Report, RestoreError};
@@ -41,7 +41,7 @@ pub(super) struct Engine<'a> {
     pub(super) trail: Trail,
     pub(super) levels: Vec<Level>,
     pub(super) links: Links,
-    met: Met,
+    met: Records,
     report: Report,
 }
 
@@ -56,7 +56,7 @@ impl<'a> Engine<'a> {
             trail: Trail::default(),
             levels: Vec::new(),
             links: Links::default(),
-            met: Met::none_of(run.tree),
+            met: Records::none_of(run.tree),
             report: Report::default(),
         }
     }
@@ -121,7 +121,7 @@ impl<'a> Engine<'a> {
 
     /// Takes note of a record that is about to be restored: a second time it is damage.
     pub(super) fn meet(&mut self, node: &Node) -> Result<(), Fault> {
-        if self.met.is_new(node) { Ok(()) } else { Err(self.hand.run.damaged(node, "record: it is listed twice")) }
+        if self.met.add(node) { Ok(()) } else { Err(self.hand.run.damaged(node, "record: it is listed twice")) }
     }
 
     /// Restores an entry that is no directory, or has it restored.

@@ -44,6 +44,11 @@ impl<'a> Run<'a> {
         Self { reader, tree, options, progress, store, has_ended: AtomicBool::new(false) }
     }
 
+    /// Whether the record of `node` is to be restored.
+    pub(super) fn wants(&self, node: &Node) -> bool {
+        self.options.only.as_ref().is_none_or(|only| only.has(node))
+    }
+
     pub(super) fn end(&self) {
         self.has_ended.store(true, Ordering::Relaxed);
     }

@@ -34,9 +34,9 @@ mod large;
 mod leaf;
 mod links;
 mod make;
-mod met;
 mod meta;
 mod names;
+mod records;
 mod remove;
 mod report;
 #[cfg(test)]
@@ -44,18 +44,26 @@ mod tests;
 mod trail;
 mod unfinished;
 
+use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use rustix::fs::{CWD, Mode, OFlags, openat};
+
+pub use records::Records;
 pub use report::{KeptBecause, Notice, Progress, Refused, Report};
 
 use crate::catalog::CatalogError;
 use crate::overlay::PointTree;
 use crate::repository::Reader;
+use crate::source::dir::Place;
+use crate::source::stat::stat_of;
 use crew::Crew;
 use destination::Destination;
 use engine::Engine;
+use fault::Fault;
 use hand::Run;
 
 /// How a restore goes about it.
@@ -63,6 +71,8 @@ use hand::Run;
 pub struct Options {
     /// Whether what the point does not have is removed from DEST.
     pub delete: bool,
+    /// The records that are restored, where it is not all: those of directories on the way to them among them. Nothing is removed then.
+    pub only: Option<Arc<Records>>,
     /// Whether the restore returns only when all is on the disk.
     pub sync: bool,
     /// Set by another thread to stop the restore: nothing half written stays, and the error is [`RestoreError::Cancelled`].
@@ -107,7 +117,7 @@ pub enum RestoreError {
         /// The entry in DEST.
         path: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The restore was told to stop.
     #[error("the restore was stopped; what it has written so far is whole")]
@@ -137,6 +147,29 @@ pub fn restore(
         return Err(RestoreError::NeverRead { path: inside() });
     }
     let destination = Destination::open(dest, reader.store().path())?;
+    let options = &Options { delete: options.delete && options.only.is_none(), ..options.clone() };
     let run = Run::new(reader, tree, options, progress, destination.store);
     Crew::beside(crew::threads(), &run, |crew| Engine::new(&run, crew, notify).run(&node, destination))
+}
+
+/// Removes the directory `path` that was restored into, with all that is in it, whatever modes were restored; but for what is mounted there.
+///
+/// # Errors
+/// What could not be removed first.
+pub fn discard(path: &Path) -> io::Result<()> {
+    let (Some(above), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::Error::from(io::ErrorKind::InvalidInput));
+    };
+    let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let fd = Arc::new(openat(CWD, above, flags, Mode::empty())?);
+    let dev = stat_of(&fd)?.dev;
+    match remove::remove(&fd, &Place::root(above), dev, name.as_bytes(), None) {
+        Ok(removed) if removed.is_all() => Ok(()),
+        Ok(removed) => {
+            Err(removed.failed.first().map_or(io::ErrorKind::ResourceBusy.into(), |(_, errno)| (*errno).into()))
+        }
+        Err(Fault::System(_, errno)) => Err(errno.into()),
+        Err(Fault::Read(_) | Fault::Cancelled) => Err(io::Error::from(io::ErrorKind::Interrupted)),
+    }
 }

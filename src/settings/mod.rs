@@ -15,8 +15,9 @@ use toml::{Table, Value};
 
 use crate::repository::{SourceName, SourceNameError};
 
+pub use crate::policy::rehearsal::Rehearse;
 pub use crate::policy::schedule::{Task, When};
-pub use source::{Hooks, Rehearse, SourceSettings, VerifyAfter};
+pub use source::{Hooks, SourceSettings, VerifyAfter};
 pub use tell::{Metrics, Notify, NotifyOn};
 
 /// The most bytes that a configuration may have.

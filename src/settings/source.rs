@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use crate::policy::decision::{DecisionRules, IndependentFull};
+use crate::policy::rehearsal::Rehearse;
 use crate::policy::retention::KeepRules;
 use crate::policy::schedule::{Task, When};
 use crate::policy::surge::SurgeRules;
@@ -102,21 +103,6 @@ pub enum VerifyAfter {
     /// The whole store, every byte.
     Full,
     /// Nothing.
-    Off,
-}
-
-/// How often a restore is rehearsed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Rehearse {
-    /// With the first backup of each day.
-    Daily,
-    /// Of each week (ISO 8601).
-    Weekly,
-    /// Of each month.
-    #[default]
-    Monthly,
-    /// Never.
     Off,
 }
 

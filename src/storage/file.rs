@@ -5,6 +5,8 @@
 
 use std::{fmt, fs::File, io, os::unix::fs::FileExt, sync::Arc};
 
+use rustix::io::Errno;
+
 use super::error::{Act, StorageError};
 
 /// A file of the store, open for reading by any number of threads. A clone is the same open file.
@@ -41,6 +43,18 @@ impl StoredFile {
     #[allow(clippy::len_without_is_empty, reason = "an empty file is no special case to a reader of formats")]
     pub fn len(&self) -> u64 {
         self.inner.len_bytes
+    }
+
+    /// Lets the kernel forget what it holds of the file, so that what is read next comes from the medium. Only what has been written out is forgotten; a
+    /// file system that cannot do it (in memory, over a network) goes on giving what it has.
+    ///
+    /// # Errors
+    /// What the system says; one that does not know the call is no error.
+    pub fn forget_cached(&self) -> Result<(), StorageError> {
+        match rustix::fs::fadvise(&self.inner.file, 0, None, rustix::fs::Advice::DontNeed) {
+            Ok(()) | Err(Errno::NOSYS | Errno::INVAL | Errno::OPNOTSUPP) => Ok(()),
+            Err(error) => Err(StorageError::new(Act::Read, &self.inner.name, error)),
+        }
     }
 
     /// Fills `buffer` with the bytes from `offset` (in bytes).

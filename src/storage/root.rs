@@ -92,6 +92,14 @@ impl Storage {
         Ok(StoredFile::new(file, name, len_bytes))
     }
 
+    /// Lets the kernel forget what it holds of a file: see [`StoredFile::forget_cached`]. What is not there or cannot be opened is left to whoever reads it.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn forget_cached(&self, name: &str) -> Result<(), StorageError> {
+        self.open(name).map_or(Ok(()), |file| file.forget_cached())
+    }
+
     /// Reads a whole file that has at most `limit_bytes` bytes.
     ///
     /// # Errors

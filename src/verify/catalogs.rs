@@ -102,6 +102,15 @@ fn check_one(
     Check { catalog: &catalog, full: full.map(|full| &**full), packs }.run()
 }
 
+/// Whether the records of a catalog fit together, and with the packs as far as these are known. `full` is the base of a differential.
+pub(super) fn fits_together(
+    catalog: &std::sync::Arc<Catalog>,
+    full: Option<&Catalog>,
+    packs: &PackStates,
+) -> Result<()> {
+    Check { catalog, full, packs }.run()
+}
+
 /// The check of one catalog, record by record.
 struct Check<'a> {
     catalog: &'a std::sync::Arc<Catalog>,

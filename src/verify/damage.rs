@@ -28,6 +28,17 @@ pub enum Object {
     },
 }
 
+impl Object {
+    /// The pack, if it is one or a part of one.
+    #[must_use]
+    pub const fn pack(&self) -> Option<PackId> {
+        match self {
+            Self::Pack(pack) | Self::Block { pack, .. } => Some(*pack),
+            Self::File(_) | Self::Catalog(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for Object {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -96,6 +107,19 @@ pub enum DamageError {
         /// The chunk's first byte.
         offset: u32,
     },
+    /// The bytes of a file, read as a restore reads them, are not those that were stored.
+    #[error("record {record} of catalog {number}: the bytes from {at} on are not those that were stored")]
+    WrongFile {
+        /// The backup.
+        number: Number,
+        /// The file's record.
+        record: u32,
+        /// The first byte, in the file.
+        at: u64,
+    },
+    /// A file that was to be read says that it has no content.
+    #[error("a file that was backed up has no content")]
+    NoContent,
     /// Two blocks or chunks take the same bytes.
     #[error("pack {pack}: block {block} overlaps another, or its chunks overlap")]
     Overlap {
@@ -107,6 +131,25 @@ pub enum DamageError {
 }
 
 impl DamageError {
+    /// The pack that is damaged, if it is one.
+    #[must_use]
+    pub const fn pack(&self) -> Option<PackId> {
+        match self {
+            Self::Pack(
+                PackError::Damaged { pack, .. }
+                | PackError::Overlap { pack, .. }
+                | PackError::Length { pack, .. }
+                | PackError::OtherPack { pack, .. }
+                | PackError::NoSuchPlace { pack, .. }
+                | PackError::WrongChunk { pack, .. },
+            )
+            | Self::NoPack { pack }
+            | Self::WrongChunk { pack, .. }
+            | Self::Overlap { pack, .. } => Some(*pack),
+            _ => None,
+        }
+    }
+
     /// The error of this process or machine that was taken for damage, if it is one: too few descriptors, no permission.
     #[must_use]
     pub fn passing(&self) -> Option<&StorageError> {

@@ -10,7 +10,9 @@
 mod catalogs;
 mod damage;
 mod packs;
+mod sample;
 mod touched;
+pub mod written;
 
 #[cfg(test)]
 mod tests;
@@ -125,6 +127,8 @@ pub struct Report {
     pub chunks: u64,
     /// Bytes of these packs.
     pub pack_bytes: u64,
+    /// Bytes of blocks that were read, as they are stored.
+    pub read_bytes: u64,
     /// Packs that no catalog refers to: what an interrupted backup, or prune, has left. No damage.
     pub orphan_packs: u64,
     /// Bytes of orphan packs.
@@ -171,7 +175,7 @@ pub fn verify(
     let meter = packs::Meter::new(total_bytes, progress);
 
     let notes = small_files(reader, &catalogs, &mut report, notify)?;
-    let mut packs = packs::check(reader, depth, &listed, &meter, &mut report, notify)?;
+    let mut packs = packs::check(reader, depth.into(), &listed, &|| false, &meter, &mut report, notify)?;
     let trees = catalogs::check(reader, depth, &catalogs, &mut packs, &meter, &mut report, notify);
     name_points(&trees, &packs, &mut report);
     let aside = files.iter().filter_map(|(name, _)| layout::set_aside_catalog_number(name));

@@ -15,6 +15,53 @@ use crate::storage::StorageError;
 /// Threads that read packs.
 const THREADS: usize = 2;
 
+/// Which blocks of each pack are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Blocks {
+    None,
+    All,
+    /// Some, and of each pack one at least; the same for the same seed.
+    Sample([u8; 16]),
+}
+
+/// Of a sample, one block in so many.
+const SAMPLED: u64 = 16;
+
+impl From<Depth> for Blocks {
+    fn from(depth: Depth) -> Self {
+        match depth {
+            Depth::Structure => Self::None,
+            Depth::Data => Self::All,
+        }
+    }
+}
+
+impl Blocks {
+    /// Whether block `block`, of `count`, of a pack is read.
+    fn has(self, pack: &PackId, block: u32, count: usize) -> bool {
+        match self {
+            Self::None => false,
+            Self::All => true,
+            Self::Sample(seed) => {
+                let drawn = |what: &[u8]| drawn(&seed, &[&pack.0, what]);
+                drawn(b"one") % count.max(1) as u64 == u64::from(block) || drawn(&block.to_le_bytes()) % SAMPLED == 0
+            }
+        }
+    }
+}
+
+/// A number that looks as if drawn by chance, and is the same for the same seed and parts.
+pub(super) fn drawn(seed: &[u8; 16], parts: &[&[u8]]) -> u64 {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(seed);
+    for part in parts {
+        hasher.update(part);
+    }
+    let mut number = [0; 8];
+    hasher.finalize_xof().fill(&mut number);
+    u64::from_le_bytes(number)
+}
+
 /// Counts bytes and tells whoever wants to know.
 pub(super) struct Meter<'a> {
     done: AtomicU64,
@@ -112,15 +159,18 @@ struct Looked {
     state: PackState,
     damages: Vec<Damage>,
     chunks: u64,
+    /// Bytes of the blocks that were read, as they are stored.
+    read_bytes: u64,
     /// It went after it was listed: a prune may remove what no catalog refers to. Where one does, that is found there.
     is_gone: bool,
 }
 
-/// Looks at every pack that is listed.
+/// Looks at every pack that is listed, until `is_stopped`.
 pub(super) fn check(
     reader: &Reader,
-    depth: Depth,
+    blocks: Blocks,
     listed: &[PackRef],
+    is_stopped: &(dyn Fn() -> bool + Sync),
     meter: &Meter<'_>,
     report: &mut Report,
     notify: &mut dyn FnMut(Event<'_>),
@@ -133,8 +183,7 @@ pub(super) fn check(
             let (send, next) = (send.clone(), &next);
             let work = move || {
                 while let Some(pack) = listed.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let looked = look(reader, depth, *pack, meter);
-                    if send.send(looked).is_err() {
+                    if is_stopped() || send.send(look(reader, blocks, *pack, meter)).is_err() {
                         break;
                     }
                 }
@@ -162,14 +211,14 @@ pub(super) fn check_late(
 ) -> Result<(), StorageError> {
     if let Some(file_len) = reader.store().storage().len(&layout::pack(&pack.id))? {
         let meter = Meter::new(0, &|_| ());
-        states.enter(look(reader, depth, PackRef { file_len, ..pack }, &meter), report, notify);
+        states.enter(look(reader, depth.into(), PackRef { file_len, ..pack }, &meter), report, notify);
     }
     Ok(())
 }
 
 impl PackStates {
     fn enter(&mut self, looked: Looked, report: &mut Report, notify: &mut dyn FnMut(Event<'_>)) {
-        let Looked { pack, state, damages, chunks, is_gone } = looked;
+        let Looked { pack, state, damages, chunks, read_bytes, is_gone } = looked;
         if is_gone {
             return;
         }
@@ -177,18 +226,20 @@ impl PackStates {
         report.pack_bytes += state.file_len;
         report.blocks += state.raw_lens.len() as u64;
         report.chunks += chunks;
+        report.read_bytes += read_bytes;
         damages.into_iter().for_each(|damage| report.add(damage, notify));
         self.0.insert(pack, state);
     }
 }
 
-fn look(reader: &Reader, depth: Depth, listed: PackRef, meter: &Meter<'_>) -> Looked {
+fn look(reader: &Reader, which: Blocks, listed: PackRef, meter: &Meter<'_>) -> Looked {
     let PackRef { id: pack, file_len } = listed;
     let mut looked = Looked {
         pack,
         state: PackState { file_len, ..PackState::default() },
         damages: Vec::new(),
         chunks: 0,
+        read_bytes: 0,
         is_gone: false,
     };
     let open = match Pack::open(reader.store().storage(), listed) {
@@ -222,14 +273,16 @@ fn look(reader: &Reader, depth: Depth, listed: PackRef, meter: &Meter<'_>) -> Lo
         let (part, source) = ("whole file".to_owned(), FormatError::Impossible("length"));
         looked.latent(PackError::Damaged { pack, part, source }.into());
     }
-    if depth == Depth::Structure {
+    if which == Blocks::None {
         meter.add(file_len);
         return looked;
     }
     let key = &reader.store().config().secrets.chunk_key;
     let chunks = chunks.unwrap_or_default();
     let mut told = 0;
-    open.scan(|block, bytes| {
+    let count = open.blocks().len();
+    let is_wanted = |block| which.has(&pack, block, count);
+    open.scan(is_wanted, |block, bytes| {
         match bytes {
             Ok(bytes) => looked.chunks_are_right(key, &chunks, block, bytes),
             Err(error) => looked.bad_block(block, error.into()),
@@ -238,6 +291,7 @@ fn look(reader: &Reader, depth: Depth, listed: PackRef, meter: &Meter<'_>) -> Lo
         told += stored;
         meter.add(stored);
     });
+    looked.read_bytes = told;
     meter.add(file_len.saturating_sub(told));
     looked
 }

@@ -377,7 +377,8 @@ fn a_pack_that_goes_after_it_was_listed_is_damage_only_where_a_catalog_refers_to
     let pruned = PackRef { id: PackId([9; 32]), file_len: 100 };
     listed.push(pruned);
     let (mut report, meter) = (Report::default(), packs::Meter::new(0, &|_| {}));
-    let mut states = packs::check(&reader, Depth::Structure, &listed, &meter, &mut report, &mut |_| {}).unwrap();
+    let mut states =
+        packs::check(&reader, Depth::Structure.into(), &listed, &|| false, &meter, &mut report, &mut |_| {}).unwrap();
     assert!(report.is_whole());
     assert_eq!(report.packs, listed.len() as u64 - 2);
     assert!(!states.knows(&pruned.id) && states.orphans().count() == listed.len() - 2);

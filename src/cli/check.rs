@@ -1,0 +1,172 @@
+//! Checks, as commands ask for them, run them, keep them and show them.
+
+use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use dbakfs::backup::{Done, Outcome};
+use dbakfs::format::Number;
+use dbakfs::format::catalog::PackRef;
+use dbakfs::repository::runs::{Check, CheckEnd};
+use dbakfs::repository::{CacheBytes, Reader, RepositoryError, SourceName, Store, WriterLock};
+use dbakfs::settings::VerifyAfter;
+use dbakfs::verify::written::{self, Level, Wrote};
+use serde_json::{Value, json};
+
+use super::{Exit, Global, output, progress};
+
+/// How long another writer is waited for that is busy when a verdict is to be kept.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How what was written is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum How {
+    /// All that the backup wrote
+    Written,
+    /// A sample of it
+    Sample,
+    /// The whole store, every byte
+    Full,
+    /// Nothing
+    Off,
+}
+
+impl From<VerifyAfter> for How {
+    fn from(verify: VerifyAfter) -> Self {
+        match verify {
+            VerifyAfter::Written => Self::Written,
+            VerifyAfter::Sample => Self::Sample,
+            VerifyAfter::Full => Self::Full,
+            VerifyAfter::Off => Self::Off,
+        }
+    }
+}
+
+/// A check that is to be made.
+pub(super) enum Asked {
+    /// None was asked for, or the backup was only tried.
+    Nothing,
+    /// Nothing was written.
+    NothingWritten,
+    /// This.
+    Check { level: Level, number: Number, packs: Vec<PackRef>, reader: Box<Result<Reader, RepositoryError>> },
+}
+
+/// A check that was made, if one was to be.
+pub(super) enum Checked {
+    Nothing,
+    NothingWritten,
+    Done(Box<written::Outcome>),
+}
+
+/// Gets ready to check what `done` has written, while the writer lock is still held.
+pub(super) fn ask(store: &Store, how: How, done: &Done) -> Asked {
+    let level = match how {
+        How::Off => return Asked::Nothing,
+        How::Written => Level::Written,
+        How::Sample => Level::Sample,
+        How::Full => Level::Full,
+    };
+    match &done.outcome {
+        Outcome::Tried { .. } => Asked::Nothing,
+        Outcome::Unchanged(_) => Asked::NothingWritten,
+        Outcome::Made(made) => Asked::Check {
+            level,
+            number: made.point.number,
+            packs: made.packs.clone(),
+            reader: Box::new(Reader::open(store.clone(), CacheBytes::of_total(24 << 20))),
+        },
+    }
+}
+
+impl Asked {
+    /// Makes the check and keeps its verdict.
+    pub(super) fn run(self, global: &Global, store: &Store, name: &SourceName, cancel: &AtomicBool) -> Checked {
+        let (level, number, packs, reader) = match self {
+            Self::Nothing => return Checked::Nothing,
+            Self::NothingWritten => return Checked::NothingWritten,
+            Self::Check { level, number, packs, reader } => (level, number, packs, reader),
+        };
+        let outcome = match *reader {
+            Err(error) => written::Outcome::not_run(level, Some(number), &error.to_string()),
+            Ok(reader) => progress::of_verification(global, |_, tell| {
+                let is_stopped = || cancel.load(Ordering::Relaxed);
+                written::check(&reader, Wrote { number, packs: &packs }, level, &is_stopped, tell)
+            }),
+        };
+        say(name.as_str(), &outcome.check);
+        keep(store, |lock| outcome.keep(store, lock, name));
+        Checked::Done(Box::new(outcome))
+    }
+}
+
+impl Checked {
+    /// What is added to the line about the backup.
+    pub(super) fn summary(&self) -> String {
+        match self {
+            Self::Nothing => String::new(),
+            Self::NothingWritten => "; nothing was written, so nothing is checked".to_owned(),
+            Self::Done(outcome) => format!("; check: {}", word(outcome.check.end)),
+        }
+    }
+
+    pub(super) fn as_json(&self) -> Value {
+        match self {
+            Self::Nothing => Value::Null,
+            Self::NothingWritten => json!({ "end": "nothing-written" }),
+            Self::Done(outcome) => as_json(&outcome.check),
+        }
+    }
+
+    pub(super) fn exit(&self) -> Exit {
+        match self {
+            Self::Nothing | Self::NothingWritten => Exit::Done,
+            Self::Done(outcome) => match outcome.check.end {
+                CheckEnd::Pass => Exit::Done,
+                CheckEnd::Fail => Exit::Damage,
+                CheckEnd::NotRun => Exit::Incomplete,
+            },
+        }
+    }
+}
+
+/// The verdict as it is shown.
+pub(super) const fn word(end: CheckEnd) -> &'static str {
+    match end {
+        CheckEnd::Pass => "PASS",
+        CheckEnd::Fail => "FAIL",
+        CheckEnd::NotRun => "NOT RUN",
+    }
+}
+
+/// A check as `--json` shows it.
+pub(super) fn as_json(check: &Check) -> Value {
+    serde_json::to_value(check).unwrap_or_default()
+}
+
+/// Says what a check has found, and what to do.
+pub(super) fn say(name: &str, check: &Check) {
+    let kind = if check.end == CheckEnd::Fail { "error" } else { "warning" };
+    for finding in &check.findings {
+        output::complain(&format!("{kind}: check of {name}: {finding}"));
+    }
+    if check.end == CheckEnd::Fail {
+        output::complain(
+            "hint: the next backup reads what is damaged from the source again; `dbakfs repair` saves what can be saved of older points",
+        );
+    }
+}
+
+/// Keeps a verdict under the writer lock, which is waited for for a while. What cannot be kept is said, and changes no exit code.
+pub(super) fn keep(store: &Store, write: impl FnOnce(&WriterLock) -> Result<(), RepositoryError>) {
+    let kept = WriterLock::take_within(store, PATIENCE).and_then(|lock| write(&lock));
+    if let Err(error) = kept {
+        output::complain(&format!("warning: the verdict is not kept: {error}"));
+    }
+}
+
+/// A number by chance.
+pub(super) fn drawn() -> u64 {
+    // Short enough to be typed again.
+    std::hash::RandomState::new().hash_one(std::process::id()) % 1_000_000_000
+}
