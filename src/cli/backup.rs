@@ -12,6 +12,7 @@ use std::time::Instant;
 use dbakfs::backup::{Choice, Done, Mode, Notice, Options, Outcome, Progress, Session, Subject};
 use dbakfs::format::record::is_name;
 use dbakfs::policy::decision::DecisionRules;
+use dbakfs::policy::surge::SurgeRules;
 use dbakfs::repository::config::Chunking;
 use dbakfs::repository::{SourceName, Store, Tag};
 use dbakfs::source::{self, Descend, Exclude, stat};
@@ -134,6 +135,8 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<Exit> {
     let mut options = Options {
         mode: mode(&args),
         rules: DecisionRules::default(),
+        keep: None,
+        alarm: SurgeRules::default(),
         zone: None,
         clock: None,
         force: args.force,
@@ -145,9 +148,10 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<Exit> {
     };
     let mut exit = Exit::Done;
     for job in jobs {
-        if let Some(settings) = settings::of_source(global, &job.name)? {
-            options.rules = settings.decision();
-        }
+        let settings = settings::of_source(global, &job.name)?;
+        options.rules = settings.as_ref().map_or_else(DecisionRules::default, |settings| settings.decision());
+        options.keep = settings.as_ref().map(|settings| settings.keep());
+        options.alarm = settings.as_ref().map_or_else(SurgeRules::default, |settings| settings.alarm);
         let subject = match job.what {
             What::Stream(name) => Subject::Stream { name, input: Box::new(std::io::stdin()) },
             What::Tree(path) => Subject::Tree {
@@ -346,6 +350,10 @@ fn say(bar: &ProgressBar, notice: &Notice) {
         }
         Notice::FullInstead => "warning: there is no full to build on; making a full".to_owned(),
         Notice::BaseUnusable { number, error } => format!("warning: backup {number} cannot be built on: {error}"),
+        Notice::Alarm(alarm) => format!(
+            "warning: ALARM: {}; nothing of the source is forgotten by its rules or pruned until `dbakfs acknowledge`",
+            alarm.reason
+        ),
         Notice::Problem(text) => format!("warning: {text}"),
     };
     bar.suspend(|| output::complain(&text));
@@ -416,6 +424,7 @@ fn as_json(name: &SourceName, done: &Done, options: &Options, seconds: f64) -> s
             "point": points::name(&made.point),
             "stored_bytes": done.counts.stored_bytes + made.catalog_bytes,
             "base": if made.point.is_full() { None } else { Some(made.point.series()) },
+            "alarm": made.alarm.as_ref().map(|alarm| &alarm.reason),
         }),
         Outcome::Unchanged(newest) => {
             json!({ "outcome": "unchanged", "number": newest.number, "point": points::name(newest) })

@@ -320,7 +320,7 @@ pub(super) fn forget(store: &Store, numbers: &[Number], with_differentials: bool
 pub(super) fn prune(store: &Store) -> Result<prune::Report, PruneError> {
     let lock = WriterLock::take(store, Wait::Never)?;
     let options = prune::Options {
-        forgotten_before: Timestamp::now(),
+        forgotten_before: prune::Deadlines::all(Timestamp::now()),
         repack_below: 60,
         dry_run: false,
         sole_host: true,

@@ -6,10 +6,12 @@
 //! belongs to one reader.
 
 pub mod address;
+pub mod alarms;
 mod checked_text;
 pub mod config;
 mod error;
 pub mod forgetting;
+pub mod keeping;
 pub mod lease;
 pub mod marks;
 pub mod notes;
@@ -26,6 +28,7 @@ pub mod tags;
 pub mod when;
 mod writer;
 
+pub use alarms::Alarms;
 pub use config::Config;
 pub use error::RepositoryError;
 pub use lease::Lease;
