@@ -198,7 +198,7 @@ fn shown(global: &Global, store: &Store, listed: &Points, all: &[(SourceName, Ju
             going.len()
         ))?;
     }
-    Ok(if estimate.problems.is_empty() { Exit::Done } else { Exit::Damage })
+    Ok(Exit::Done)
 }
 
 fn warn(name: &SourceName, judgement: &Judgement) {

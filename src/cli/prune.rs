@@ -1,6 +1,7 @@
 //! `dbakfs prune`.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 
@@ -157,7 +158,7 @@ fn planned(global: &Global, plan: &Plan) -> Result<()> {
     }
     if global.json {
         return output::json(&json!({
-            "action": "summary", "points": plan.expired.len(), "waiting": plan.waiting, "held": plan.held, "packs": plan.unneeded.len(),
+            "action": "summary", "points": plan.expired.len(), "waiting": plan.waiting, "held": plan.held, "alarms": alarms(plan), "packs": plan.unneeded.len(),
             "rewritten_packs": plan.repacks.len(), "freed_bytes": plan.freed_bytes(), "needed_packs": plan.needed_packs,
             "needed_bytes": plan.needed_bytes,
         }));
@@ -174,6 +175,7 @@ fn done(global: &Global, report: &Report) -> Result<()> {
             "points": plan.expired.iter().map(|expired| expired.number).collect::<Vec<_>>(),
             "waiting": plan.waiting,
             "held": plan.held,
+            "alarms": alarms(plan),
             "removed_packs": report.removed_packs,
             "removed_bytes": report.removed_bytes,
             "written_packs": report.written_packs,
@@ -202,6 +204,11 @@ fn done(global: &Global, report: &Report) -> Result<()> {
         plan.repacks.len(),
         report.written_packs,
     ))
+}
+
+/// The reasons of the alarms that stand, by source.
+fn alarms(plan: &Plan) -> BTreeMap<&str, &str> {
+    plan.alarms.iter().map(|(name, alarm)| (name.as_str(), alarm.reason.as_str())).collect()
 }
 
 fn waiting(plan: &Plan) {

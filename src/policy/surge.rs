@@ -26,6 +26,11 @@ pub struct SurgeRules {
     pub times: u32,
 }
 
+impl SurgeRules {
+    /// No change is out of the ordinary.
+    pub const NEVER: Self = Self { percent: u32::MAX, times: u32::MAX };
+}
+
 impl Default for SurgeRules {
     fn default() -> Self {
         Self { percent: 20, times: 5 }
@@ -185,7 +190,7 @@ mod tests {
         assert_eq!(judge(&rules, Change { changed_bytes: 5, ..Change::default() }, &[0; 5]), None);
         let all = Change { changed_bytes: u64::MAX, gone_bytes: u64::MAX, tree_bytes: u64::MAX };
         assert!(judge(&rules, all, &[0; 5]).is_some());
-        assert_eq!(judge(&SurgeRules { percent: u32::MAX, times: u32::MAX }, all, &[1; 5]), None);
+        assert_eq!(judge(&SurgeRules::NEVER, all, &[1; 5]), None);
     }
 
     #[test]

@@ -16,6 +16,7 @@ use super::look::{self, Shown};
 use crate::backup::{self, BackupError, Choice, Decision, Done, Mode, Notice, Outcome, Session, Subject};
 use crate::format::{Number, Timestamp, layout};
 use crate::pack;
+use crate::policy::surge::SurgeRules;
 use crate::prune::{self, PruneError};
 use crate::repository::config::Chunking;
 use crate::repository::{
@@ -331,7 +332,8 @@ pub(super) fn prune(store: &Store) -> Result<prune::Report, PruneError> {
 
 pub(super) fn tagged(tags: &[&str], mode: Mode) -> backup::Options {
     let tags = tags.iter().map(|tag| Tag::new(tag).expect("it is a tag")).collect();
-    backup::Options { mode, tags, move_tags: true, host: "here".to_owned(), ..backup::Options::default() }
+    let alarm = SurgeRules::NEVER;
+    backup::Options { mode, tags, move_tags: true, host: "here".to_owned(), alarm, ..backup::Options::default() }
 }
 
 pub(super) fn made(done: Done) -> (Number, Decision) {

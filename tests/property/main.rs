@@ -23,6 +23,7 @@ use dbakfs::backup::{Done, Mode, Options, Outcome, Progress, Session, Subject};
 use dbakfs::format::record::Status;
 use dbakfs::format::{Kind, Point, Timestamp};
 use dbakfs::overlay::{Directory, Layer, Node, PointTree};
+use dbakfs::policy::surge::SurgeRules;
 use dbakfs::prune;
 use dbakfs::repository::config::Chunking;
 use dbakfs::repository::{CacheBytes, Points, Reader, ReaderWait, SourceName, Store, WriterLock, forgetting};
@@ -174,7 +175,9 @@ fn history(rounds: &[Round]) {
             std::thread::sleep(Duration::from_millis(2_100));
         }
         let now = kept(&look(&source.root()));
-        let options = Options { mode: round.mode, force: round.force, checksum: round.checksum, ..Options::default() };
+        let (mode, force, checksum) = (round.mode, round.force, round.checksum);
+        // What happens at random is no habit.
+        let options = Options { mode, force, checksum, alarm: SurgeRules::NEVER, ..Options::default() };
         let done = back_up(&store, &source, &options);
         let has_changed = past.last().is_none_or(|(_, before)| *before != now);
         match done.outcome {
@@ -208,7 +211,7 @@ fn drop_point(store: &Store, past: &mut Past, which: prop::sample::Index, repack
     forgetting::write(store, &lock, &order, Some(now)).unwrap();
     past.retain(|(point, _)| !order.contains(&point.number));
     let options = prune::Options {
-        forgotten_before: now,
+        forgotten_before: prune::Deadlines::all(now),
         repack_below,
         dry_run: false,
         sole_host: false,
@@ -216,7 +219,7 @@ fn drop_point(store: &Store, past: &mut Past, which: prop::sample::Index, repack
     };
     let again = |repack_below| {
         let mut problems = Vec::new();
-        let options = prune::Options { repack_below, ..options };
+        let options = prune::Options { repack_below, ..options.clone() };
         let report = prune::prune(store, &lock, &options, &|| false, &mut |event| {
             if let prune::Event::Problem(text) = event {
                 problems.push(text.to_owned());

@@ -80,7 +80,9 @@ fn by_one_set(points: &[Candidate], rules: &KeepRules, today: &Today) -> Verdict
         }
     }
     let span = Secs::days(u64::from(rules.keep_days)).signed();
-    for point in points.iter().filter(|point| today.now.secs.saturating_sub(point.time.secs) < span) {
+    // Points made in quick succession have times ahead of the clock: 0 days keep not even those.
+    let is_young = |point: &&Candidate| span > 0 && today.now.secs.saturating_sub(point.time.secs) < span;
+    for point in points.iter().filter(is_young) {
         keep(point, Keep::Days(rules.keep_days));
     }
     if let Some(newest) = newest_first.first() {
