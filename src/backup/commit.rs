@@ -60,10 +60,17 @@ impl Run<'_> {
             return Err(BackupError::NumberTaken { number: point.number });
         }
         // The new point's tags are there before the point is; those of other points go after it has come.
-        let (own, others): (Vec<_>, Vec<_>) = writes.into_iter().partition(|(number, _)| *number == point.number);
+        let (mut own, others): (Vec<_>, Vec<_>) = writes.into_iter().partition(|(number, _)| *number == point.number);
+        if let Some(keep) = self.options.keep.as_ref().filter(|_| point.is_full()) {
+            if own.is_empty() {
+                own.push((point.number, PointNotes::default()));
+            }
+            own.iter_mut().for_each(|(_, notes)| notes.keep = Some(keep.clone()));
+        }
         for (number, changed) in own {
             changed.write(&self.session.store, lock, number)?;
         }
+        let alarm = self.raise_alarm(lock, points, &point)?;
         point.finished = self.options.clock.unwrap_or_else(Timestamp::now);
         let catalog_bytes = writer.finish(&point, packs)?;
         // The point is made. What fails from here on is said, and mended by the next backup: a tag that two points hold is the newer one's.
@@ -79,7 +86,7 @@ impl Run<'_> {
         self.tell_index(&packed, point.family, settled, &outdated);
         let counts = point.counts;
         let packs = packed.iter().map(|packed| packed.pack).collect();
-        Ok(done(Outcome::Made(Box::new(Made { point, catalog_bytes, packs })), counts))
+        Ok(done(Outcome::Made(Box::new(Made { point, catalog_bytes, packs, alarm })), counts))
     }
 
     /// What must be written so that the tags stand at `number`, each point once, in order.

@@ -3,6 +3,7 @@
 //! Owns the comparison of a source with earlier backups and the decision what is read and listed. Refuses to know how bytes are laid
 //! out or files opened. Invariant: nothing is visible until the catalog is renamed, and by then every pack that it refers to is durable.
 
+mod alarm;
 mod before;
 mod carry;
 mod chunk_ids;

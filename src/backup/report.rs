@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::format::Number;
+use crate::repository::Alarm;
 use crate::source::Descend;
 
 /// How far a backup has come; any thread may look.
@@ -107,6 +108,8 @@ pub enum Notice {
         /// What is wrong with it.
         error: String,
     },
+    /// The point changed far more than the source's points use to: nothing of the source is forgotten by rules or pruned until somebody has looked.
+    Alarm(Alarm),
     /// Something in the store is wrong that does not stop the backup.
     Problem(String),
 }

@@ -24,8 +24,10 @@ use crate::index::SettledBlock;
 use crate::overlay::PointTree;
 use crate::pack::PackOptions;
 use crate::policy::decision::{DecisionRules, Facts, OpenSeries, Today, decide, due, threshold_bytes};
+use crate::policy::retention::KeepRules;
+use crate::policy::surge::SurgeRules;
 use crate::repository::tags::Moving;
-use crate::repository::{CacheBytes, Points, Reader, SourceName, SourceNotes, Tag, marks, notes, when};
+use crate::repository::{Alarm, CacheBytes, Points, Reader, SourceName, SourceNotes, Tag, marks, notes, when};
 use crate::source::{self, ReadAhead, Walk};
 use jiff::tz::TimeZone;
 
@@ -57,6 +59,10 @@ pub struct Options {
     pub mode: Mode,
     /// What `Mode::Auto` goes by.
     pub rules: DecisionRules,
+    /// The rules of what is kept that a series begun by this backup goes by; the rules of the day where none are noted.
+    pub keep: Option<KeepRules>,
+    /// When a change is out of the ordinary.
+    pub alarm: SurgeRules,
     /// Where days begin; the system's zone if absent.
     pub zone: Option<TimeZone>,
     /// What the clock is taken to say, for those who try another; the system's clock if absent.
@@ -113,6 +119,8 @@ pub struct Made {
     pub catalog_bytes: u64,
     /// Packs that it wrote.
     pub packs: Vec<PackRef>,
+    /// The alarm that it raised.
+    pub alarm: Option<Alarm>,
 }
 
 /// One attempt at a backup.

@@ -13,6 +13,7 @@ use dbakfs::backup::{Choice, Done, Mode, Notice, Options, Outcome, Progress, Ses
 use dbakfs::format::record::is_name;
 use dbakfs::policy::decision::{DecisionRules, IndependentFull};
 use dbakfs::policy::schedule::Task;
+use dbakfs::policy::surge::SurgeRules;
 use dbakfs::policy::{Secs, Weekday};
 use dbakfs::repository::config::Chunking;
 use dbakfs::repository::{SourceName, Store, Tag};
@@ -194,6 +195,8 @@ fn back_up(global: &Global, args: &Args, ledger: &Ledger<'_>) -> Result<Exit> {
     let mut options = Options {
         mode: mode(args),
         rules: DecisionRules::default(),
+        keep: None,
+        alarm: SurgeRules::default(),
         zone: None,
         clock: None,
         force: args.force,
@@ -207,8 +210,10 @@ fn back_up(global: &Global, args: &Args, ledger: &Ledger<'_>) -> Result<Exit> {
     let (mut exit, mut made) = (Exit::Done, Vec::new());
     for job in jobs {
         options.rules = args.rules.of(global, &job.name)?;
-        let configured = settings::load(global)?.map(|settings| settings.of(&job.name).verify.into());
-        let how = args.verify.or(configured).unwrap_or(How::Written);
+        let configured = settings::load(global)?.map(|settings| settings.of(&job.name).clone());
+        options.keep = configured.as_ref().map(|source| source.keep());
+        options.alarm = configured.as_ref().map_or_else(SurgeRules::default, |source| source.alarm);
+        let how = args.verify.unwrap_or_else(|| configured.map_or(How::Written, |source| source.verify.into()));
         let subject = match job.what {
             What::Stream(name) => Subject::Stream { name, input: Box::new(std::io::stdin()) },
             What::Tree(path) => Subject::Tree {
@@ -412,6 +417,10 @@ pub(crate) fn say(bar: &ProgressBar, notice: &Notice) {
         ),
         Notice::BecomesFull => "note: the differential grows too large; making a full instead".to_owned(),
         Notice::BaseUnusable { number, error } => format!("warning: backup {number} cannot be built on: {error}"),
+        Notice::Alarm(alarm) => format!(
+            "warning: ALARM: {}; nothing of the source is forgotten by its rules or pruned until `dbakfs acknowledge`",
+            alarm.reason
+        ),
         Notice::Problem(text) => format!("warning: {text}"),
     };
     bar.suspend(|| output::complain(&text));
@@ -484,6 +493,7 @@ fn as_json(name: &SourceName, done: &Done, options: &Options, seconds: f64, chec
             "point": points::name(&made.point),
             "stored_bytes": done.counts.stored_bytes + made.catalog_bytes,
             "base": if made.point.is_full() { None } else { Some(made.point.series()) },
+            "alarm": made.alarm.as_ref().map(|alarm| &alarm.reason),
         }),
         Outcome::Unchanged(newest) => {
             json!({ "outcome": "unchanged", "number": newest.number, "point": points::name(newest) })

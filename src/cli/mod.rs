@@ -3,6 +3,7 @@
 //! Owns words, exit codes, hints and the terminal. Refuses to know how anything is done. Invariant: results go to standard output,
 //! everything else to standard error, and each failure is one line there with a remedy where there is one.
 
+mod acknowledge;
 mod arenas;
 mod backup;
 mod check;
@@ -15,8 +16,10 @@ mod list;
 mod ls;
 mod mount;
 mod output;
+mod pin;
 mod plan;
 mod points;
+mod policy;
 mod progress;
 mod prune;
 mod rebuild_index;
@@ -92,10 +95,13 @@ enum Command {
     Diff(diff::Args),
     Forget(forget::Args),
     Unforget(forget::UnforgetArgs),
+    Pin(pin::Args),
+    Unpin(pin::UnpinArgs),
     Prune(prune::Args),
     Run(run::Args),
     Schedule(schedule::Args),
     Rehearse(rehearse::Args),
+    Acknowledge(acknowledge::Args),
     Repair(repair::Args),
     RebuildIndex(rebuild_index::Args),
 }
@@ -138,6 +144,9 @@ pub(crate) fn run() -> ExitCode {
         Command::Diff(args) => diff::run(global, &args),
         Command::Forget(args) => forget::run(global, &args),
         Command::Unforget(args) => forget::run_unforget(global, &args),
+        Command::Pin(args) => pin::run(global, &args),
+        Command::Unpin(args) => pin::run_unpin(global, &args),
+        Command::Acknowledge(args) => acknowledge::run(global, &args),
         Command::Prune(args) => prune::run(global, &args),
         Command::Run(args) => run::run(global, &args),
         Command::Schedule(args) => schedule::run(global, &args),

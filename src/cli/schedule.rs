@@ -14,7 +14,7 @@ use serde_json::json;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::net::SocketAddr;
 
-use super::{Exit, Failure, Global, Result, backup, output, settings, store};
+use super::{Exit, Failure, Global, Result, output, settings, store};
 
 /// Run what is due, or show what will be
 #[derive(Debug, clap::Args)]

@@ -214,7 +214,8 @@ pub struct Today {
 }
 
 impl Today {
-    fn date(&self, time: Timestamp) -> Option<jiff::civil::Date> {
+    /// The day of a moment; none where the calendar ends before it.
+    pub(super) fn date(&self, time: Timestamp) -> Option<jiff::civil::Date> {
         let moment = jiff::Timestamp::from_second(time.secs).ok()?;
         Some(moment.to_zoned(self.zone.clone()).date())
     }

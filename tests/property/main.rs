@@ -24,6 +24,7 @@ use dbakfs::format::record::Status;
 use dbakfs::format::{Kind, Point, Timestamp};
 use dbakfs::overlay::{Directory, Layer, Node, PointTree};
 use dbakfs::policy::decision::DecisionRules;
+use dbakfs::policy::surge::SurgeRules;
 use dbakfs::prune;
 use dbakfs::repository::config::Chunking;
 use dbakfs::repository::{CacheBytes, Points, Reader, ReaderWait, SourceName, Store, WriterLock, forgetting};
@@ -178,6 +179,8 @@ fn history(rounds: &[Round]) {
         let options = Options {
             mode: round.mode,
             rules: DecisionRules::lasting(),
+            // What happens at random is no habit.
+            alarm: SurgeRules::NEVER,
             force: round.force,
             checksum: round.checksum,
             ..Options::default()
@@ -218,7 +221,7 @@ fn drop_point(store: &Store, past: &mut Past, which: prop::sample::Index, repack
     forgetting::write(store, &lock, &order, Some(now)).unwrap();
     past.retain(|(point, _)| !order.contains(&point.number));
     let options = prune::Options {
-        forgotten_before: now,
+        forgotten_before: prune::Deadlines::all(now),
         repack_below,
         dry_run: false,
         sole_host: false,
@@ -226,7 +229,7 @@ fn drop_point(store: &Store, past: &mut Past, which: prop::sample::Index, repack
     };
     let again = |repack_below| {
         let mut problems = Vec::new();
-        let options = prune::Options { repack_below, ..options };
+        let options = prune::Options { repack_below, ..options.clone() };
         let report = prune::prune(store, &lock, &options, &|| false, &mut |event| {
             if let prune::Event::Problem(text) = event {
                 problems.push(text.to_owned());

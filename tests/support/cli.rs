@@ -69,7 +69,11 @@ impl Place {
         fs::create_dir(place.src()).unwrap();
         fs::create_dir(place.mnt()).unwrap();
         // Trees of a few files change by more than half all the time.
-        fs::write(place.path("dbakfs.toml"), "[defaults]\ndiff_threshold = 4294967295\n").unwrap();
+        fs::write(
+            place.path("dbakfs.toml"),
+            "[defaults]\ndiff_threshold = 4294967295\nalarm = { percent = 4294967295, times = 4294967295 }\n",
+        )
+        .unwrap();
         place
     }
 
