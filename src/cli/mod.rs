@@ -11,6 +11,7 @@ mod forget;
 mod init;
 mod list;
 mod ls;
+mod metrics;
 mod mount;
 mod output;
 mod points;
@@ -18,10 +19,13 @@ mod progress;
 mod prune;
 mod rebuild_index;
 mod repair;
+mod report;
 mod restore;
 mod settings;
 mod signals;
+mod status;
 mod store;
+mod told;
 mod verify;
 
 use std::path::PathBuf;
@@ -87,6 +91,9 @@ enum Command {
     Prune(prune::Args),
     Repair(repair::Args),
     RebuildIndex(rebuild_index::Args),
+    Status(status::Args),
+    Report(report::Args),
+    Metrics(metrics::Args),
 }
 
 /// The command line, with the exit codes in the long help of each command.
@@ -124,6 +131,9 @@ pub(crate) fn run() -> ExitCode {
         Command::Prune(args) => prune::run(global, &args),
         Command::Repair(args) => repair::run(global, &args),
         Command::RebuildIndex(args) => rebuild_index::run(global, &args),
+        Command::Status(args) => status::run(global, &args),
+        Command::Report(args) => report::run(global, &args),
+        Command::Metrics(args) => metrics::run(global, &args),
     };
     match answer {
         Ok(exit) => ExitCode::from(exit.code()),

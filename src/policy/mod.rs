@@ -5,6 +5,7 @@
 
 pub mod decision;
 pub mod duration;
+pub mod growth;
 pub mod retention;
 pub mod surge;
 pub mod weekday;
