@@ -169,10 +169,7 @@ pub fn svg(title: &str, x: &Axis, y: &Axis, marks: &[Mark]) -> String {
     let (right, ground) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
     let across = |value| LEFT + x.place(value) * (right - LEFT);
     let up = |value| ground - y.place(value) * (ground - TOP);
-    let mut svg = format!(
-        "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">\n",
-        escape(title)
-    );
+    let mut svg = format!("<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">\n", escape(title));
     for (at, text) in &y.ticks {
         let height = up(*at);
         let _ = writeln!(
