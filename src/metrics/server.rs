@@ -160,6 +160,8 @@ impl Page {
         }
         self.last = None;
         let beside = (self.beside)();
+        // Anew: a store whose disk was unmounted must not look like one without sources.
+        self.store = Store::open(self.store.path())?;
         let (state, points) = State::read(self.store.storage(), &self.points, &beside)?;
         self.points = points;
         let text = text::render(&state);

@@ -125,11 +125,7 @@ impl State {
     pub fn read(storage: &Storage, before: &Points, beside: &Beside) -> Result<(Self, Points), RepositoryError> {
         let points = Points::list_again(storage, before)?;
         let (notes, broken) = sources::read_all(storage)?;
-        let (runs, more) = match runs::read_all(storage) {
-            // A store that was made before there were runs has no such directory.
-            Err(error) if error.is_not_found() => (Vec::new(), Vec::new()),
-            answer => answer?,
-        };
+        let (runs, more) = runs::read_all(storage)?;
         let mut state = Self::of(&points, notes, runs, beside);
         state.problems.extend(broken.iter().chain(&more).map(ToString::to_string));
         Ok((state, points))

@@ -62,11 +62,12 @@ fn scrape_shows_what_the_store_holds_now() {
 fn store_that_cannot_be_read_is_no_set_of_metrics() {
     let shelf = Shelf::new();
     let (_running, addr) = listen(&shelf.place);
-    std::fs::rename(shelf.place.store().join("catalogs"), shelf.place.path("away")).unwrap();
+    // As where its disk was unmounted: that must not look like a store without sources.
+    std::fs::rename(shelf.place.store(), shelf.place.path("away")).unwrap();
     let (head, body) = get(addr, "/metrics");
     assert!(head.starts_with("HTTP/1.1 500 "), "{head}");
     assert!(!body.contains("backup_"), "{body}");
-    std::fs::rename(shelf.place.path("away"), shelf.place.store().join("catalogs")).unwrap();
+    std::fs::rename(shelf.place.path("away"), shelf.place.store()).unwrap();
     assert!(get(addr, "/metrics").0.starts_with("HTTP/1.1 200 "), "and it goes on when it can");
 }
 
