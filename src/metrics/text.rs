@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 
 use crate::format::Timestamp;
-use crate::report::state::{SourceState, State, StoredPoint};
+use crate::report::state::{SourceState, State, StoredPoint, Verification};
 use crate::repository::runs::{BUCKETS_SECS, BackupType, Totals};
 use crate::repository::when;
 
@@ -122,7 +122,9 @@ pub fn render(state: &State) -> String {
         None => (of == BackupType::Full).then(|| "0".to_owned()),
     });
     page.typed(state, &JOB, |source, of| source.is_job_well(of).map(u8::from));
-    page.typed(state, &VERIFICATION, |source, of| source.is_verified(of).map(u8::from));
+    page.typed(state, &VERIFICATION, |source, of| {
+        source.verification(of).map(|found| u8::from(found == Verification::Passed))
+    });
     page.per_source(state, &RPO, |source| source.wanted.rpo.map(|rpo| rpo.0.to_string()));
     page.per_source(state, &RTO, |source| source.wanted.rto.map(|rto| rto.0.to_string()));
     page.per_source(state, &RESTORE, |source| source.restore_secs().map(number));

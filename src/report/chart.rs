@@ -182,12 +182,12 @@ pub fn svg(title: &str, x: &Axis, y: &Axis, marks: &[Mark]) -> String {
         );
     }
     for (at, text) in &x.ticks {
-        let place = across(*at);
         // The outermost stay inside.
-        let anchor = if place > right - 18.0 { "end" } else { "middle" };
+        let half = 3.2 * precise(text.chars().count() as u64);
+        let place = across(*at).min(WIDTH - half);
         let _ = writeln!(
             svg,
-            "<text class=\"tick\" x=\"{place:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\">{}</text>",
+            "<text class=\"tick\" x=\"{place:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
             HEIGHT - 9.0,
             escape(text)
         );

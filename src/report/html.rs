@@ -109,17 +109,13 @@ fn tiles(html: &mut String, status: &SourceStatus) {
         let more = last.map(|last| format!("{}, {}", words::moment(last.time), words::bytes(last.size_bytes)));
         (ago(last), more.unwrap_or_default())
     };
-    let span = |secs: Option<f64>| secs.map_or_else(|| "never".to_owned(), words::span);
-    let wanted = |secs: Option<u64>| match secs {
-        Some(secs) => format!("wanted: {} at most", words::span(chart::size(secs))),
-        None => "nothing is wanted of it".to_owned(),
-    };
     let (full, differential) = (point(status.last_full.as_ref()), point(status.last_differential.as_ref()));
-    let success = if status.rpo.wanted_secs.is_some() {
-        (span(status.rpo.measured_secs), wanted(status.rpo.wanted_secs))
-    } else {
-        (status.last_success.map_or_else(|| "never".to_owned(), words::moment), String::new())
+    let wanted = |secs: Option<u64>| secs.map(|secs| format!("wanted: {} at most", words::span(chart::size(secs))));
+    let success = match status.rpo.measured_secs.zip(status.last_success) {
+        Some((age, time)) => (format!("{} ago", words::span(age)), words::moment(time)),
+        None => ("never".to_owned(), String::new()),
     };
+    let success = (success.0, wanted(status.rpo.wanted_secs).unwrap_or(success.1));
     let growth = match (status.growth.differentials.last(), status.growth.crosses) {
         (None, _) => ("none yet".to_owned(), String::new()),
         (Some(last), crosses) => {
@@ -137,12 +133,12 @@ fn tiles(html: &mut String, status: &SourceStatus) {
     let tiles = [
         ("Last full", full),
         ("Last differential", differential),
-        (if status.rpo.wanted_secs.is_some() { "Age of the last success" } else { "Last success (UTC)" }, success),
+        ("Last success", success),
         (
             "Restore of everything",
             (
                 status.rto.measured_secs.map_or_else(|| "not rehearsed".to_owned(), words::span),
-                wanted(status.rto.wanted_secs),
+                wanted(status.rto.wanted_secs).unwrap_or_default(),
             ),
         ),
         ("Differential", growth),

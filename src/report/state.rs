@@ -5,10 +5,12 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
+
 use crate::format::{Number, Origin, Point, Timestamp};
 use crate::policy::Secs;
 use crate::policy::decision::DecisionRules;
-use crate::repository::runs::{self, BackupType, Check, CheckEnd, CheckKind, Run, RunEnd, RunNotes};
+use crate::repository::runs::{self, BackupType, CheckEnd, CheckKind, Run, RunEnd, RunNotes};
 use crate::repository::{Alarm, Points, RepositoryError, SourceNotes, sources};
 use crate::settings::{SourceSettings, VerifyAfter};
 
@@ -110,6 +112,18 @@ impl StoredPoint {
     pub const fn backup_type(&self) -> BackupType {
         type_of(&self.point)
     }
+}
+
+/// What is known of whether backups are whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verification {
+    /// They are.
+    Passed,
+    /// They are not.
+    Failed,
+    /// Nobody has looked, or could.
+    NotRun,
 }
 
 const fn type_of(point: &Point) -> BackupType {
@@ -236,11 +250,11 @@ impl SourceState {
         Some(is_success(last) || made_good())
     }
 
-    /// Whether what a type's backups wrote was found whole when it was last looked at: by the check after the backup, by the newest check of the whole store and
-    /// by the newest rehearsal, as far as there were any. None where there is nothing to check, or nobody wants it checked. A check that could not run is
-    /// no pass, nor is none at all, nor two backups since the last one.
+    /// What is known of whether a type's backups are whole: by the check after the backup, by the newest check of the whole store and by the newest rehearsal, as far
+    /// as there were any. None where there is nothing to check, or nobody wants it checked. A check that could not run is no pass, nor is none at all, nor
+    /// two backups since the last one.
     #[must_use]
-    pub fn is_verified(&self, of: BackupType) -> Option<bool> {
+    pub fn verification(&self, of: BackupType) -> Option<Verification> {
         let checks = || self.ledger.checks.iter().rev();
         let own = checks().find(|check| {
             matches!(check.kind, CheckKind::Written | CheckKind::Sample)
@@ -253,14 +267,19 @@ impl SourceState {
         if !has_point || (newest.is_none() && rehearsal.is_none() && !self.wanted.is_checked) {
             return None;
         }
-        let passed = |check: &Check| check.end == CheckEnd::Pass;
-        let is_pass = [own, whole, rehearsal].into_iter().flatten().all(passed);
+        let has_ended = |end| [own, whole, rehearsal].into_iter().flatten().any(|check| check.end == end);
         let since = |newest| {
             let made = self.ledger.runs.iter().filter(|run| run.r#type == of && run.number.is_some());
             made.filter(|run| run.began > newest).count()
         };
-        let is_seen = newest.is_some_and(|newest| since(newest) < 2);
-        Some(is_pass && (is_seen || !self.wanted.is_checked))
+        let is_seen = !self.wanted.is_checked || newest.is_some_and(|newest| since(newest) < 2);
+        Some(if has_ended(CheckEnd::Fail) {
+            Verification::Failed
+        } else if has_ended(CheckEnd::NotRun) || !is_seen {
+            Verification::NotRun
+        } else {
+            Verification::Passed
+        })
     }
 
     /// How long a restore of everything would take, as the newest rehearsal that passed has measured.

@@ -5,7 +5,7 @@
 
 use serde::{Serialize, Serializer};
 
-use super::state::{SourceState, State, StoredPoint, ended};
+use super::state::{SourceState, State, StoredPoint, Verification, ended};
 use super::words;
 use crate::format::Timestamp;
 use crate::policy::decision::{DecisionRules, threshold_bytes};
@@ -115,9 +115,9 @@ pub struct GrownTo {
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Verified {
     /// Fulls.
-    pub full: Option<bool>,
+    pub full: Option<Verification>,
     /// Differentials.
-    pub differential: Option<bool>,
+    pub differential: Option<Verification>,
 }
 
 /// A run, for people.
@@ -190,8 +190,8 @@ pub fn of(name: &str, source: &SourceState, now: Timestamp) -> SourceStatus {
         rto: objective(source.wanted.rto.map(|rto| rto.0), source.restore_secs()),
         growth: growth_of(source),
         verified: Verified {
-            full: source.is_verified(BackupType::Full),
-            differential: source.is_verified(BackupType::Differential),
+            full: source.verification(BackupType::Full),
+            differential: source.verification(BackupType::Differential),
         },
         runs: source.ledger.runs.iter().rev().take(RUNS_SHOWN).map(RunStatus::from).collect(),
         checks: newest_checks(&source.ledger.checks),
@@ -221,8 +221,10 @@ fn amiss(status: &SourceStatus, source: &SourceState) -> Vec<String> {
             let run = source.last_run(of).map(|run| format!(" ({}): {}", words::moment(ended(run)), run.reason));
             amiss.push(format!("the last {word} failed{}", run.unwrap_or_default()));
         }
-        if verified == Some(false) {
-            amiss.push(format!("the last {word} was not found whole"));
+        match verified {
+            Some(Verification::Failed) => amiss.push(format!("the last check found something wrong with the {word}s")),
+            Some(Verification::NotRun) => amiss.push(format!("the last {word} was not checked")),
+            Some(Verification::Passed) | None => {}
         }
     }
     if status.rpo.met == Some(false) {

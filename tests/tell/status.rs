@@ -88,13 +88,16 @@ fn what_nobody_wants_is_not_judged() {
 #[test]
 fn each_thing_amiss_is_said_and_counts_only_with_check() {
     type Spoil = fn(&mut Shelf);
-    let cases: [(&str, &str, Spoil); 8] = [
+    let cases: [(&str, &str, Spoil); 9] = [
         ("the last success was ", "[sources.www]\npath = '/srv'\nrpo = '30m'\n", |_| {}),
         ("a restore would take 30m, wanted is 10m", "[sources.www]\npath = '/srv'\nrto = '10m'\n", |_| {}),
+        ("the last full was not checked", WANTED, |shelf| {
+            shelf.checked("www", check(shelf.ago(60), CheckKind::Written, CheckEnd::NotRun, BackupType::Full));
+        }),
         ("the last differential failed", WANTED, |shelf| {
             shelf.ran("www", run(shelf.ago(60), BackupType::Differential, RunEnd::Failed));
         }),
-        ("the last full was not found whole", WANTED, |shelf| {
+        ("the last check found something wrong with the fulls", WANTED, |shelf| {
             shelf.checked("www", check(shelf.ago(60), CheckKind::Written, CheckEnd::Fail, BackupType::Full));
         }),
         (
