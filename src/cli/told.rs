@@ -14,7 +14,7 @@ pub(crate) fn beside(global: &Global) -> Result<Beside> {
     Ok(Beside { wanted, unrecorded: unrecorded() })
 }
 
-/// Runs that failed while the store could not be written.
+/// What ended while the store could not be written.
 const fn unrecorded() -> Vec<Unrecorded> {
     Vec::new()
 }

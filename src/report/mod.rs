@@ -10,5 +10,5 @@ pub mod state;
 pub mod status;
 pub mod words;
 
-pub use state::{Beside, SourceState, State, StoredPoint, Unrecorded, Wanted};
+pub use state::{Beside, Noted, SourceState, State, StoredPoint, Unrecorded, Wanted};
 pub use status::{Objective, SourceStatus};

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::format::{Number, Origin, Point, Timestamp};
 use crate::policy::Secs;
 use crate::policy::decision::DecisionRules;
-use crate::repository::runs::{self, BackupType, CheckEnd, CheckKind, Run, RunEnd, RunNotes};
+use crate::repository::runs::{self, BackupType, Check, CheckEnd, CheckKind, Run, RunEnd, RunNotes};
 use crate::repository::{Alarm, Points, RepositoryError, SourceNotes, sources};
 use crate::settings::{SourceSettings, VerifyAfter};
 
@@ -21,7 +21,7 @@ use crate::storage::Storage;
 pub struct Beside {
     /// What is wanted of the sources that the configuration names.
     pub wanted: BTreeMap<String, Wanted>,
-    /// Runs that the store does not hold yet, for it could not be written when they failed.
+    /// Runs and checks that the store does not hold yet, for it could not be written when they ended.
     pub unrecorded: Vec<Unrecorded>,
 }
 
@@ -56,13 +56,22 @@ impl From<&SourceSettings> for Wanted {
     }
 }
 
-/// A run that the store does not hold yet.
+/// Something that the store does not hold yet.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Unrecorded {
     /// The name of the source.
     pub source: String,
-    /// The run.
-    pub run: Run,
+    /// What of it.
+    pub what: Noted,
+}
+
+/// What can be noted of a source.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Noted {
+    /// A backup, or an attempt at one.
+    Run(Run),
+    /// A check.
+    Check(Check),
 }
 
 /// All sources of a store.
@@ -170,10 +179,16 @@ impl State {
             let source = sources.entry(ledger.name.clone()).or_default();
             source.ledger = ledger;
         }
-        for Unrecorded { source, run } in &beside.unrecorded {
-            let source = sources.entry(source.clone()).or_default();
-            if !source.ledger.runs.iter().any(|known| (known.began, known.end) == (run.began, run.end)) {
-                source.ledger.push_run(run.clone());
+        for Unrecorded { source, what } in &beside.unrecorded {
+            let ledger = &mut sources.entry(source.clone()).or_default().ledger;
+            match what {
+                Noted::Run(run)
+                    if !ledger.runs.iter().any(|known| (known.began, known.end) == (run.began, run.end)) =>
+                {
+                    ledger.push_run(run.clone());
+                }
+                Noted::Check(check) if !ledger.checks.contains(check) => ledger.push_check(check.clone()),
+                Noted::Run(_) | Noted::Check(_) => {}
             }
         }
         for (name, source) in &mut sources {

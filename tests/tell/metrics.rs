@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use dbakfs::format::{Number, Origin, Point};
 use dbakfs::metrics;
-use dbakfs::report::{Beside, State, Unrecorded, Wanted};
+use dbakfs::report::{Beside, Noted, State, Unrecorded, Wanted};
 use dbakfs::repository::Points;
 use dbakfs::repository::runs::{BackupType, CheckEnd, CheckKind, RunEnd, RunNotes};
 
@@ -139,8 +139,8 @@ fn runs_that_are_not_recorded_yet_count_once() {
     shelf.full("www", shelf.ago(DAY), 10);
     let failed = run(shelf.ago(HOUR), BackupType::Differential, RunEnd::Failed);
     let lost = run(shelf.ago(2 * HOUR), BackupType::Full, RunEnd::Failed);
-    let unrecorded =
-        [("www", &failed), ("new", &lost)].map(|(source, run)| Unrecorded { source: source.into(), run: run.clone() });
+    let unrecorded = [("www", &failed), ("new", &lost)]
+        .map(|(source, run)| Unrecorded { source: source.into(), what: Noted::Run(run.clone()) });
     let beside = Beside { unrecorded: unrecorded.into(), ..Beside::default() };
     let text = || Metrics(metrics::render(&shelf.state(&beside)));
     text().is("backup_failure_total", &[WWW, DIFFERENTIAL], 1.0);
@@ -153,11 +153,24 @@ fn runs_that_are_not_recorded_yet_count_once() {
 }
 
 #[test]
+fn check_that_failed_and_is_not_recorded_yet_is_no_pass() {
+    let mut shelf = Shelf::new();
+    shelf.full("www", shelf.ago(DAY), 10);
+    let checked = |hours, end| check(shelf.ago(hours * HOUR), CheckKind::Written, end, BackupType::Full);
+    shelf.checked("www", checked(2, CheckEnd::Pass));
+    shelf.metrics().is("backup_verification_status", &[WWW, FULL], 1.0);
+    let what = Noted::Check(checked(1, CheckEnd::Fail));
+    let beside = Beside { unrecorded: vec![Unrecorded { source: "www".into(), what }], ..Beside::default() };
+    Metrics(metrics::render(&shelf.state(&beside))).is("backup_verification_status", &[WWW, FULL], 0.0);
+}
+
+#[test]
 fn a_run_spooled_late_is_not_the_newest() {
     let shelf = Shelf::new();
     shelf.ran("www", run(shelf.ago(HOUR), BackupType::Full, RunEnd::Made));
     let run = run(shelf.ago(2 * HOUR), BackupType::Full, RunEnd::Failed);
-    let beside = Beside { unrecorded: vec![Unrecorded { source: "www".into(), run }], ..Beside::default() };
+    let beside =
+        Beside { unrecorded: vec![Unrecorded { source: "www".into(), what: Noted::Run(run) }], ..Beside::default() };
     Metrics(metrics::render(&shelf.state(&beside))).is("backup_job_status", &[WWW, FULL], 1.0);
 }
 
