@@ -3,6 +3,7 @@
 //! A byte on its way in: [`source`] walks and reads, [`backup`] compares and decides, [`chunker`] cuts, [`pack`] groups and compresses,
 //! [`catalog`] lists. On its way out: [`overlay`] lays a differential over its full, [`view`] shows it, [`restore`] writes it,
 //! [`compare`] sets two of it side by side, [`verify`] reads all of it, [`prune`] takes away what nobody needs any more.
+//! [`report`] says how all of it stands, and [`metrics`] says it to Prometheus.
 //! [`repository`] is the store as a whole; [`storage`] opens its files; [`format`] knows their bytes; [`index`] is what can be lost.
 //! [`policy`] judges what should be done, [`settings`] is what a person wrote about it, [`automation`] does it at its time.
 //! `docs/concurrency.md` draws which of them may use which.
@@ -17,6 +18,7 @@ pub mod compaction;
 pub mod compare;
 pub mod format;
 pub mod index;
+pub mod metrics;
 pub mod overlay;
 pub mod pack;
 pub mod policy;
@@ -26,6 +28,7 @@ pub mod prune;
 mod random;
 pub mod rehearsal;
 pub mod repair;
+pub mod report;
 pub mod repository;
 pub mod restore;
 pub mod settings;

@@ -14,6 +14,7 @@ mod init;
 mod ledger;
 mod list;
 mod ls;
+mod metrics;
 mod mount;
 mod output;
 mod pin;
@@ -25,13 +26,16 @@ mod prune;
 mod rebuild_index;
 mod rehearse;
 mod repair;
+mod report;
 mod restore;
 mod run;
 mod schedule;
 mod selection;
 mod settings;
 mod signals;
+mod status;
 mod store;
+mod told;
 mod verify;
 
 use std::path::PathBuf;
@@ -104,6 +108,9 @@ enum Command {
     Acknowledge(acknowledge::Args),
     Repair(repair::Args),
     RebuildIndex(rebuild_index::Args),
+    Status(status::Args),
+    Report(report::Args),
+    Metrics(metrics::Args),
 }
 
 /// The command line, with the exit codes in the long help of each command.
@@ -153,6 +160,9 @@ pub(crate) fn run() -> ExitCode {
         Command::Rehearse(args) => rehearse::run(global, &args),
         Command::Repair(args) => repair::run(global, &args),
         Command::RebuildIndex(args) => rebuild_index::run(global, &args),
+        Command::Status(args) => status::run(global, &args),
+        Command::Report(args) => report::run(global, &args),
+        Command::Metrics(args) => metrics::run(global, &args),
     };
     match answer {
         Ok(exit) => ExitCode::from(exit.code()),

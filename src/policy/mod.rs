@@ -6,6 +6,7 @@
 pub mod cron;
 pub mod decision;
 pub mod duration;
+pub mod growth;
 pub mod rehearsal;
 pub mod retention;
 pub mod schedule;
