@@ -1,8 +1,10 @@
 //! Taking over what an earlier backup of the source holds: single versions, and whole directories that cannot be read.
 
-use super::Result;
+use std::sync::atomic::Ordering;
+
 use super::engine::Engine;
 use super::group::{Born, Group, Slot, Version};
+use super::{BackupError, Result};
 use crate::format::record::{Content, Flags, Place, Status};
 use crate::format::table::Extent;
 use crate::index::PackOf;
@@ -34,7 +36,8 @@ impl Engine<'_> {
             flags: record.flags,
             ctime: record.ctime,
             ino: record.ino,
-            born: Born::Earlier(record.birth),
+            // A directory is of its own point alone.
+            born: if node.is_directory() { Born::Here } else { Born::Earlier(record.birth) },
             data_bytes: record.data_bytes,
             content,
             inline: node.entry.inline().to_vec(),
@@ -101,6 +104,9 @@ impl Engine<'_> {
         let mut current = (tree.entries(tree.directory(node)?), Group::default(), None);
         loop {
             let (pairs, group, _) = &mut current;
+            if self.cancel.load(Ordering::Relaxed) {
+                return Err(BackupError::Cancelled);
+            }
             if let Some(pair) = pairs.next_pair()? {
                 if let Some((slot, node)) = self.carry_entry(group, &pair)? {
                     let below = (tree.entries(tree.directory(&node)?), Group::default(), Some(slot));
@@ -118,6 +124,7 @@ impl Engine<'_> {
 
     /// Counts an entry that is taken over unseen, and all below it where nothing else will.
     fn count_carried(&mut self, node: &Node) -> Result<()> {
+        self.progress.entry();
         self.count_entry(&node.entry.record().meta, node.entry.xattrs());
         if node.is_directory() && self.is_differential() && node.layer == Layer::Full {
             let tree = self.previous().clone();

@@ -18,6 +18,7 @@ mod links;
 mod lost;
 mod pack_table;
 mod prepare;
+mod promote;
 mod report;
 mod run;
 mod session;
@@ -28,6 +29,7 @@ pub mod version;
 use std::path::PathBuf;
 
 pub use crate::policy::decision::{Choice, Decision, Mode, Reason};
+pub use promote::Promotion;
 pub use report::{Notice, Progress};
 pub use run::{Done, Made, Options, Outcome, Subject};
 pub use session::{Session, rebuild_index};
@@ -36,8 +38,8 @@ use crate::catalog::CatalogError;
 use crate::format::pack::PackId;
 use crate::index::IndexError;
 use crate::pack::PackError;
-use crate::repository::RepositoryError;
 use crate::repository::tags::TagError;
+use crate::repository::{RepositoryError, SourceNameError};
 use crate::source::StartError;
 use crate::storage::StorageError;
 
@@ -74,6 +76,9 @@ pub enum BackupError {
     /// A file of the store.
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// A name that cannot be a source's.
+    #[error(transparent)]
+    Name(#[from] SourceNameError),
     /// A tag stands elsewhere.
     #[error(transparent)]
     Tag(#[from] TagError),
@@ -102,6 +107,12 @@ pub enum BackupError {
     /// The file that this writer has locked is not the store's lock file any more.
     #[error("the writer lock was removed or replaced while the backup ran; nothing was committed")]
     LockLost,
+    /// There is nothing to promote.
+    #[error("backup {number} is a full already")]
+    FullAlready {
+        /// The point.
+        number: crate::format::Number,
+    },
     /// The backup was told to stop.
     #[error("the backup was stopped; nothing was committed")]
     Cancelled,

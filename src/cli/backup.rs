@@ -87,6 +87,9 @@ pub(crate) struct Args {
     /// Let the name stand for another path than before
     #[arg(long)]
     rename_source: bool,
+    /// Compress at this level of zstd, 1 to 19 [default: as configured for fulls or differentials, else 3]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=19))]
+    level: Option<i32>,
 }
 
 /// What is to be backed up, checked as far as can be without a store.
@@ -142,11 +145,15 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<Exit> {
         move_tags: args.move_tag,
         rename_source: args.rename_source,
         host: host(),
+        full_level: args.level,
+        differential_level: args.level,
     };
     let mut exit = Exit::Done;
     for job in jobs {
         if let Some(settings) = settings::of_source(global, &job.name)? {
             options.rules = settings.decision();
+            options.full_level = args.level.or(settings.full_level);
+            options.differential_level = args.level.or(settings.differential_level);
         }
         let subject = match job.what {
             What::Stream(name) => Subject::Stream { name, input: Box::new(std::io::stdin()) },
@@ -293,7 +300,7 @@ fn lies_in(path: &Path, store: &Path) -> bool {
     path.starts_with(store)
 }
 
-fn host() -> String {
+pub(crate) fn host() -> String {
     let name = rustix::system::uname();
     name.nodename().to_string_lossy().into_owned()
 }
@@ -317,7 +324,7 @@ impl Drop for Scratch {
     }
 }
 
-fn say(bar: &ProgressBar, notice: &Notice) {
+pub(crate) fn say(bar: &ProgressBar, notice: &Notice) {
     let text = match notice {
         Notice::Unread { path, error } => format!("warning: cannot read {}: {error}", path.display()),
         Notice::Torn { path } => {
@@ -364,7 +371,10 @@ fn summary(name: &SourceName, done: &Done, options: &Options, seconds: f64) -> S
     let mut text = match &done.outcome {
         Outcome::Made(made) => {
             let point = points::name(&made.point);
-            let stored = HumanBytes(counts.stored_bytes + made.catalog_bytes);
+            let stored_bytes = counts.stored_bytes + made.catalog_bytes;
+            let ratio = output::ratio(counts.size_bytes, stored_bytes);
+            let ratio = ratio.map_or_else(String::new, |ratio| format!(" ({ratio:.1} : 1)"));
+            let stored = format!("{}{ratio}", HumanBytes(stored_bytes));
             let number = made.point.number;
             if made.point.is_full() {
                 format!("{point}: full {number}: {size}; stored {stored} in {seconds:.1} s")
@@ -415,6 +425,7 @@ fn as_json(name: &SourceName, done: &Done, options: &Options, seconds: f64) -> s
             "number": made.point.number,
             "point": points::name(&made.point),
             "stored_bytes": done.counts.stored_bytes + made.catalog_bytes,
+            "ratio": output::ratio(done.counts.size_bytes, done.counts.stored_bytes + made.catalog_bytes),
             "base": if made.point.is_full() { None } else { Some(made.point.series()) },
         }),
         Outcome::Unchanged(newest) => {

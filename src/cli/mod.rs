@@ -15,6 +15,7 @@ mod mount;
 mod output;
 mod points;
 mod progress;
+mod promote;
 mod prune;
 mod rebuild_index;
 mod repair;
@@ -85,6 +86,7 @@ enum Command {
     Forget(forget::Args),
     Unforget(forget::UnforgetArgs),
     Prune(prune::Args),
+    Promote(promote::Args),
     Repair(repair::Args),
     RebuildIndex(rebuild_index::Args),
 }
@@ -122,6 +124,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Forget(args) => forget::run(global, &args),
         Command::Unforget(args) => forget::run_unforget(global, &args),
         Command::Prune(args) => prune::run(global, &args),
+        Command::Promote(args) => promote::run(global, &args),
         Command::Repair(args) => repair::run(global, &args),
         Command::RebuildIndex(args) => rebuild_index::run(global, &args),
     };
