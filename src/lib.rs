@@ -3,9 +3,11 @@
 //! A byte on its way in: [`source`] walks and reads, [`backup`] compares and decides, [`chunker`] cuts, [`pack`] groups and compresses,
 //! [`catalog`] lists. On its way out: [`overlay`] lays a differential over its full, [`view`] shows it, [`restore`] writes it,
 //! [`compare`] sets two of it side by side, [`verify`] reads all of it, [`prune`] takes away what nobody needs any more.
+//! [`export`] packs it into an archive; [`archive`] is what those are, and what an import reads.
 //! [`repository`] is the store as a whole; [`storage`] opens its files; [`format`] knows their bytes; [`index`] is what can be lost.
 //! `docs/concurrency.md` draws which of them may use which.
 
+pub mod archive;
 pub mod backup;
 mod bits;
 pub mod cache;
@@ -13,6 +15,7 @@ pub mod catalog;
 pub mod chunker;
 pub mod compaction;
 pub mod compare;
+pub mod export;
 pub mod format;
 pub mod index;
 pub mod overlay;

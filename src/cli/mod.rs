@@ -7,6 +7,7 @@ mod arenas;
 mod backup;
 mod diff;
 mod exit;
+mod export;
 mod forget;
 mod init;
 mod list;
@@ -83,6 +84,7 @@ enum Command {
     Restore(restore::Args),
     Verify(verify::Args),
     Diff(diff::Args),
+    Export(export::Args),
     Forget(forget::Args),
     Unforget(forget::UnforgetArgs),
     Prune(prune::Args),
@@ -121,6 +123,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Restore(args) => restore::run(global, &args),
         Command::Verify(args) => verify::run(global, &args),
         Command::Diff(args) => diff::run(global, &args),
+        Command::Export(args) => export::run(global, &args),
         Command::Forget(args) => forget::run(global, &args),
         Command::Unforget(args) => forget::run_unforget(global, &args),
         Command::Prune(args) => prune::run(global, &args),

@@ -22,6 +22,11 @@ pub(crate) fn bytes(bytes: &[u8]) -> Result<()> {
     }
 }
 
+/// Standard output itself, for what is no text. Who closes it early has not got all.
+pub(crate) fn raw() -> io::Stdout {
+    io::stdout()
+}
+
 /// Prints a result as one line of JSON.
 pub(crate) fn json(value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_string(value).map_err(|error| Failure::of(Exit::Failed, &error))?;

@@ -5,6 +5,7 @@
 //! materialised; a look-up costs one search in each layer.
 
 mod cursor;
+mod met;
 #[cfg(test)]
 pub(crate) mod model;
 #[cfg(test)]
@@ -13,6 +14,7 @@ mod tests;
 use std::sync::Arc;
 
 pub use cursor::{OverlayCursor, Pair, Position};
+pub(crate) use met::Met;
 
 use crate::catalog::{Catalog, CatalogError, Entry, Result};
 use crate::format::record::{Content, Status};

@@ -34,7 +34,6 @@ mod large;
 mod leaf;
 mod links;
 mod make;
-mod met;
 mod meta;
 mod names;
 mod remove;
