@@ -12,6 +12,9 @@ use super::{ArchiveError, BLOCK_BYTES, MAX_PATH_BYTES, MAX_PAX_BYTES, Member, Re
 use crate::format::record::encode_xattrs;
 use crate::format::{Kind, Meta, Timestamp};
 
+/// The longest target of a symbolic link that Linux has.
+const MAX_TARGET_BYTES: usize = 4095;
+
 type Block = [u8; BLOCK_BYTES];
 
 /// Reads the members of an archive that is not compressed, or not any more.
@@ -144,7 +147,8 @@ impl<'a, R: Read> ArchiveReader<'a, R> {
         let is_link = is_hard_link || kind == Kind::Symlink;
         let link = pax.link.take().or(long_link).unwrap_or_else(|| until_zero(&fields.linkname).to_vec());
         let link = if is_link { link } else { Vec::new() };
-        if is_link && (link.is_empty() || link.len() > MAX_PATH_BYTES || link.contains(&0)) {
+        let most = if is_hard_link { MAX_PATH_BYTES } else { MAX_TARGET_BYTES };
+        if is_link && (link.is_empty() || link.len() > most || link.contains(&0)) {
             return Err(refused("its target cannot be"));
         }
         let mut ranges = None;

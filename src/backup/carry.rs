@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use super::content::Fresh;
 use super::engine::Engine;
 use super::group::{Born, Group, Slot, Version};
 use super::{BackupError, Result};
@@ -42,6 +43,16 @@ impl Engine<'_> {
             content,
             inline: node.entry.inline().to_vec(),
             xattrs: node.entry.xattrs().to_vec(),
+        })
+    }
+
+    /// What a record says of content that was just put into the store.
+    pub(super) fn list_content(&mut self, fresh: &Fresh) -> Result<Content> {
+        Ok(match fresh.extents.as_slice() {
+            _ if !fresh.inline.is_empty() => Content::Inline,
+            [] => Content::None,
+            [Extent { at: 0, len, place }] if u64::from(*len) == fresh.size => Content::One(*place),
+            extents => self.list_extents(extents)?,
         })
     }
 

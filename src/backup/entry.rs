@@ -216,12 +216,7 @@ impl Engine<'_> {
             (self.notify)(Notice::Torn { path: path() });
         }
         self.has_changed = true;
-        let content = match fresh.content.extents.as_slice() {
-            _ if !fresh.content.inline.is_empty() => Content::Inline,
-            [] => Content::None,
-            [Extent { at: 0, len, place }] if u64::from(*len) == fresh.content.size => Content::One(*place),
-            extents => self.list_extents(extents)?,
-        };
+        let content = self.list_content(&fresh.content)?;
         let mut version = Version {
             meta: fresh.meta(),
             flags,
@@ -274,7 +269,7 @@ impl Engine<'_> {
     }
 
     /// Whether what was read is the version that `candidate` holds.
-    fn is_same_version(&mut self, fresh: &FreshLeaf, candidate: &Node) -> Result<bool> {
+    pub(super) fn is_same_version(&mut self, fresh: &FreshLeaf, candidate: &Node) -> Result<bool> {
         let entry = &candidate.entry;
         let record = entry.record();
         if record.flags.has(Flags::NO_CONTENT)

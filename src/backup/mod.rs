@@ -13,6 +13,7 @@ mod directory;
 mod engine;
 mod entry;
 mod group;
+mod import;
 mod leaf;
 mod links;
 mod lost;
@@ -29,6 +30,7 @@ pub mod version;
 use std::path::PathBuf;
 
 pub use crate::policy::decision::{Choice, Decision, Mode, Reason};
+pub use import::{Base, Import, ImportError, Planned, Prepared, plan, prepare};
 pub use promote::Promotion;
 pub use report::{Notice, Progress};
 pub use run::{Done, Made, Options, Outcome, Subject};

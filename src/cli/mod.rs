@@ -9,6 +9,7 @@ mod diff;
 mod exit;
 mod export;
 mod forget;
+mod import;
 mod init;
 mod list;
 mod ls;
@@ -74,6 +75,7 @@ pub(crate) struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Import(import::Args),
     Init(init::Args),
     Backup(Box<backup::Args>),
     List(list::Args),
@@ -114,6 +116,7 @@ pub(crate) fn run() -> ExitCode {
     };
     let global = &cli.global;
     let answer = match cli.command {
+        Command::Import(args) => import::run(global, &args),
         Command::Init(args) => init::run(global, &args),
         Command::Backup(args) => backup::run(global, *args),
         Command::List(args) => list::run(global, &args),

@@ -261,7 +261,8 @@ impl<W: Write> Export<'_, W> {
     }
 
     fn shown(&self) -> String {
-        bytes_as_text::encode(self.path.strip_prefix(HERE).unwrap_or(&self.path))
+        let path = self.path.strip_prefix(HERE).unwrap_or(&self.path);
+        bytes_as_text::encode(path.strip_suffix(b"/").unwrap_or(path))
     }
 }
 

@@ -7,4 +7,6 @@
 mod support;
 
 mod exported;
+mod hostile;
+mod imported;
 mod promoted;
