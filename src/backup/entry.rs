@@ -240,12 +240,7 @@ impl Engine<'_> {
         if fresh.stat.meta.kind == Kind::File {
             self.measure_fresh(&fresh.content, before)?;
         }
-        let content = match fresh.content.extents.as_slice() {
-            _ if !fresh.content.inline.is_empty() => Content::Inline,
-            [] => Content::None,
-            [Extent { at: 0, len, place }] if u64::from(*len) == fresh.content.size => Content::One(*place),
-            extents => self.list_extents(extents)?,
-        };
+        let content = self.list_content(&fresh.content)?;
         let mut version = Version {
             meta: fresh.meta(),
             flags,
@@ -299,7 +294,7 @@ impl Engine<'_> {
     }
 
     /// Whether what was read is the version that `candidate` holds.
-    fn is_same_version(&mut self, fresh: &FreshLeaf, candidate: &Node) -> Result<bool> {
+    pub(super) fn is_same_version(&mut self, fresh: &FreshLeaf, candidate: &Node) -> Result<bool> {
         let entry = &candidate.entry;
         let record = entry.record();
         if record.flags.has(Flags::NO_CONTENT)

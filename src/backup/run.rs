@@ -27,12 +27,12 @@ use crate::policy::decision::{DecisionRules, Facts, OpenSeries, Today, decide, d
 use crate::policy::retention::KeepRules;
 use crate::policy::surge::SurgeRules;
 use crate::repository::tags::Moving;
-use crate::repository::{Alarm, CacheBytes, Points, Reader, SourceName, SourceNotes, Tag, marks, notes, when};
+use crate::repository::{Alarm, CacheBytes, Points, Reader, SourceName, SourceNotes, Tag, marks, notes};
 use crate::source::{self, ReadAhead, Walk};
 use jiff::tz::TimeZone;
 
 /// Memory for what is read of earlier backups, in bytes.
-const CACHE: CacheBytes = CacheBytes { catalogs: 24 << 20, blocks: 4 << 20 };
+pub(super) const CACHE: CacheBytes = CacheBytes { catalogs: 24 << 20, blocks: 4 << 20 };
 
 /// What is backed up.
 pub enum Subject {
@@ -81,6 +81,10 @@ pub struct Options {
     pub rename_source: bool,
     /// This machine's name.
     pub host: String,
+    /// How hard fulls are compressed (zstd); as the store says if absent.
+    pub full_level: Option<i32>,
+    /// How hard differentials are.
+    pub differential_level: Option<i32>,
 }
 
 /// What a backup came to.
@@ -136,11 +140,11 @@ pub(super) struct Run<'a> {
 }
 
 /// What is built on.
-struct Ground {
-    decision: Decision,
-    previous: Option<PointTree>,
-    family: u32,
-    facts: Facts,
+pub(super) struct Ground {
+    pub(super) decision: Decision,
+    pub(super) previous: Option<PointTree>,
+    pub(super) family: u32,
+    pub(super) facts: Facts,
 }
 
 impl Run<'_> {
@@ -166,10 +170,9 @@ impl Run<'_> {
         // Only looked at: it is reserved when there is something to commit.
         let number = marks::next(store, Points::highest(store.storage())?)?;
         let ground = self.ground(&reader, &points, unusable, number, clock)?;
-        let newest_time = points.times_of(self.name.as_str()).max();
-        let (time, _) = when::next_point_time(clock, newest_time);
+        let time = points.next_time(self.name.as_str(), clock);
         // Not by their times: those of backups in quick succession are ahead of a clock that was always right.
-        if points.of_source(self.name.as_str()).any(|point| point.clock > clock) {
+        if points.backups_of(self.name.as_str()).any(|point| point.clock > clock) {
             (self.notify)(Notice::ClockBehind);
         }
         let mut id = [0; 16];
@@ -180,7 +183,7 @@ impl Run<'_> {
             self.progress.expect(counts.files + counts.directories + counts.others);
         }
         // Nothing can be said to be unchanged where the newest point itself cannot be compared with.
-        let newest = points.of_source(self.name.as_str()).map(|point| point.number).max();
+        let newest = points.backups_of(self.name.as_str()).map(|point| point.number).max();
         let is_newest = newest.is_some() && newest == ground.previous.as_ref().map(|tree| tree.point().number);
         let distrusted = notes::distrusted(&points.notes);
         let mut engine = self.engine(&reader, &ground, &distrusted, number, id, is_newest)?;
@@ -277,7 +280,7 @@ impl Run<'_> {
             }
         };
         let known =
-            noted.or_else(|| points.of_source(self.name.as_str()).next_back().map(|point| point.source.clone()));
+            noted.or_else(|| points.backups_of(self.name.as_str()).next_back().map(|point| point.source.clone()));
         if let Some(known) = known.filter(|known| known.path != path_bytes && !self.options.rename_source) {
             return Err(BackupError::SourceElsewhere {
                 name: self.name.to_string(),
@@ -290,7 +293,7 @@ impl Run<'_> {
 
     /// Refuses, before anything is read, a tag that stands at a point which will not be the newest.
     fn refuse_taken_tags(&self, points: &Points) -> Result<()> {
-        let newest = points.of_source(self.name.as_str()).max_by_key(|point| point.time);
+        let newest = points.backups_of(self.name.as_str()).max_by_key(|point| point.time);
         let Some(newest) = newest else { return Ok(()) };
         for tag in &self.options.tags {
             crate::repository::tags::assign(&points.points, &points.notes, newest.number, tag, self.moving())?;
@@ -325,9 +328,7 @@ impl Run<'_> {
                 }
             }
         };
-        // What was imported or promoted stands outside the rotation.
-        let is_own = |point: &&Point| point.origin == Origin::Backup;
-        let of_source = || points.of_source(self.name.as_str()).filter(is_own).rev();
+        let of_source = || points.backups_of(self.name.as_str()).rev();
         let fulls = || of_source().filter(|point| point.is_full());
         let full = fulls().find_map(|point| usable(&point));
         let series = full.as_ref().map(|tree| OpenSeries {
@@ -368,7 +369,7 @@ impl Run<'_> {
         })
     }
 
-    fn engine<'e>(
+    pub(super) fn engine<'e>(
         &'e self,
         reader: &'e Reader,
         ground: &Ground,
@@ -381,11 +382,12 @@ impl Run<'_> {
         let chunking = store.config().chunking;
         let is_dry = self.session.lock.is_none();
         let is_differential = matches!(ground.decision.choice, Choice::Differential { .. });
-        let writer =
-            if is_dry { None } else { Some(CatalogWriter::create(store.storage(), number, id, chunking.zstd_level)?) };
+        let level = if is_differential { self.options.differential_level } else { self.options.full_level };
+        let level = level.unwrap_or(chunking.zstd_level);
+        let writer = if is_dry { None } else { Some(CatalogWriter::create(store.storage(), number, id, level)?) };
         let options = PackOptions {
             family: ground.family,
-            level: chunking.zstd_level,
+            level,
             small_block_bytes: chunking.small_block_bytes,
             large_block_bytes: chunking.large_block_bytes,
         };

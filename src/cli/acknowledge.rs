@@ -3,7 +3,7 @@
 use dbakfs::repository::{SourceName, SourceNotes, alarms, when};
 use serde_json::json;
 
-use super::{Exit, Failure, Global, Result, forget, output, store};
+use super::{Exit, Failure, Global, Result, output, points, store};
 
 /// End the alarm of a source
 #[derive(Debug, clap::Args)]
@@ -27,7 +27,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
     let (store, lock) = store::writer(global, args.wait)?;
-    let known = forget::listed(&store)?;
+    let known = points::listed(&store)?;
     // All names first: one that is wrong leaves all as it was.
     for name in &args.names {
         let is_noted = SourceNotes::read(store.storage(), name)?.is_some();

@@ -93,6 +93,9 @@ pub(crate) struct Args {
     /// Let the name stand for another path than before
     #[arg(long)]
     rename_source: bool,
+    /// Compress at this level of zstd, 1 to 19 [default: as configured for fulls or differentials, else 3]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=19))]
+    level: Option<i32>,
 }
 
 /// The rules of `--auto`, where they are not those of the configuration.
@@ -206,6 +209,8 @@ fn back_up(global: &Global, args: &Args, ledger: &Ledger<'_>) -> Result<Exit> {
         move_tags: args.move_tag,
         rename_source: args.rename_source,
         host: super::host(),
+        full_level: args.level,
+        differential_level: args.level,
     };
     let (mut exit, mut made) = (Exit::Done, Vec::new());
     for job in jobs {
@@ -213,6 +218,10 @@ fn back_up(global: &Global, args: &Args, ledger: &Ledger<'_>) -> Result<Exit> {
         let configured = settings::load(global)?.map(|settings| settings.of(&job.name).clone());
         options.keep = configured.as_ref().map(|source| source.keep());
         options.alarm = configured.as_ref().map_or_else(SurgeRules::default, |source| source.alarm);
+        let levels = configured.as_ref().map(|source| (source.full_level, source.differential_level));
+        let (full_level, differential_level) = levels.unwrap_or_default();
+        options.full_level = args.level.or(full_level);
+        options.differential_level = args.level.or(differential_level);
         let how = args.verify.unwrap_or_else(|| configured.map_or(How::Written, |source| source.verify.into()));
         let subject = match job.what {
             What::Stream(name) => Subject::Stream { name, input: Box::new(std::io::stdin()) },
@@ -440,7 +449,10 @@ pub(crate) fn summary(name: &SourceName, done: &Done, options: &Options, seconds
     let mut text = match &done.outcome {
         Outcome::Made(made) => {
             let point = points::name(&made.point);
-            let stored = HumanBytes(counts.stored_bytes + made.catalog_bytes);
+            let stored_bytes = counts.stored_bytes + made.catalog_bytes;
+            let ratio = output::ratio(counts.size_bytes, stored_bytes);
+            let ratio = ratio.map_or_else(String::new, |ratio| format!(" ({ratio:.1} : 1)"));
+            let stored = format!("{}{ratio}", HumanBytes(stored_bytes));
             let number = made.point.number;
             if made.point.is_full() {
                 format!("{point}: full {number}: {size}; stored {stored} in {seconds:.1} s")
@@ -492,6 +504,7 @@ fn as_json(name: &SourceName, done: &Done, options: &Options, seconds: f64, chec
             "number": made.point.number,
             "point": points::name(&made.point),
             "stored_bytes": done.counts.stored_bytes + made.catalog_bytes,
+            "ratio": output::ratio(done.counts.size_bytes, done.counts.stored_bytes + made.catalog_bytes),
             "base": if made.point.is_full() { None } else { Some(made.point.series()) },
             "alarm": made.alarm.as_ref().map(|alarm| &alarm.reason),
         }),

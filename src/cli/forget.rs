@@ -5,10 +5,11 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
 use dbakfs::format::{Number, Point, Timestamp};
+use dbakfs::repository::Points;
+use dbakfs::repository::SourceName;
 use dbakfs::repository::address::{self, Exactness, PointAddress};
 use dbakfs::repository::forgetting::{self, ForgetError};
 use dbakfs::repository::notes::Notes;
-use dbakfs::repository::{Points, SourceName, Store};
 use jiff::tz::TimeZone;
 use serde_json::json;
 
@@ -78,7 +79,7 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
         return policy::run(global, &args.policy, &args.rules, args.dry_run, args.wait);
     }
     let (store, lock) = store::writer(global, args.wait)?;
-    let points = listed(&store)?;
+    let points = points::listed(&store)?;
     let wanted = numbers(&args.points, |address| resolve(&points, address))?;
     let order = forgetting::forget(&points, &wanted, args.with_differentials).map_err(refused)?;
     if !args.dry_run {
@@ -96,7 +97,7 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
 
 pub(crate) fn run_unforget(global: &Global, args: &UnforgetArgs) -> Result<Exit> {
     let (store, lock) = store::writer(global, args.wait)?;
-    let points = listed(&store)?;
+    let points = points::listed(&store)?;
     // As if they had not been forgotten: then tags name them, too.
     let mut notes = points.notes.clone();
     notes.values_mut().for_each(|notes| notes.forgotten = None);
@@ -113,15 +114,6 @@ pub(crate) fn run_unforget(global: &Global, args: &UnforgetArgs) -> Result<Exit>
         print(global, verb, *number, point, false)?;
     }
     Ok(Exit::Done)
-}
-
-/// The points, without a lease: whoever holds the writer lock is the only one to remove anything.
-pub(crate) fn listed(store: &Store) -> Result<Points> {
-    let points = Points::list(store.storage())?;
-    for problem in &points.problems {
-        output::complain(&format!("warning: {problem}"));
-    }
-    Ok(points)
 }
 
 /// The numbers of the points that `texts` name.

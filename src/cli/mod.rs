@@ -9,7 +9,9 @@ mod backup;
 mod check;
 mod diff;
 mod exit;
+mod export;
 mod forget;
+mod import;
 mod init;
 mod ledger;
 mod list;
@@ -22,6 +24,7 @@ mod plan;
 mod points;
 mod policy;
 mod progress;
+mod promote;
 mod prune;
 mod rebuild_index;
 mod rehearse;
@@ -86,6 +89,7 @@ pub(crate) struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Import(import::Args),
     Init(init::Args),
     Backup(Box<backup::Args>),
     Plan(plan::Args),
@@ -97,6 +101,7 @@ enum Command {
     Restore(restore::Args),
     Verify(verify::Args),
     Diff(diff::Args),
+    Export(export::Args),
     Forget(forget::Args),
     Unforget(forget::UnforgetArgs),
     Pin(pin::Args),
@@ -106,6 +111,7 @@ enum Command {
     Schedule(schedule::Args),
     Rehearse(rehearse::Args),
     Acknowledge(acknowledge::Args),
+    Promote(promote::Args),
     Repair(repair::Args),
     RebuildIndex(rebuild_index::Args),
     Status(status::Args),
@@ -139,6 +145,7 @@ pub(crate) fn run() -> ExitCode {
     };
     let global = &cli.global;
     let answer = match cli.command {
+        Command::Import(args) => import::run(global, &args),
         Command::Init(args) => init::run(global, &args),
         Command::Backup(args) => backup::run(global, *args),
         Command::Plan(args) => plan::run(global, &args),
@@ -149,6 +156,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Restore(args) => restore::run(global, &args),
         Command::Verify(args) => verify::run(global, &args),
         Command::Diff(args) => diff::run(global, &args),
+        Command::Export(args) => export::run(global, &args),
         Command::Forget(args) => forget::run(global, &args),
         Command::Unforget(args) => forget::run_unforget(global, &args),
         Command::Pin(args) => pin::run(global, &args),
@@ -158,6 +166,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Run(args) => run::run(global, &args),
         Command::Schedule(args) => schedule::run(global, &args),
         Command::Rehearse(args) => rehearse::run(global, &args),
+        Command::Promote(args) => promote::run(global, &args),
         Command::Repair(args) => repair::run(global, &args),
         Command::RebuildIndex(args) => rebuild_index::run(global, &args),
         Command::Status(args) => status::run(global, &args),

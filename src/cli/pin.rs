@@ -55,7 +55,7 @@ pub(crate) fn run_unpin(global: &Global, args: &UnpinArgs) -> Result<Exit> {
 
 fn set(global: &Global, texts: &[OsString], pinned: bool, dry_run: bool, wait: bool) -> Result<Exit> {
     let (store, lock) = store::writer(global, wait)?;
-    let listed = forget::listed(&store)?;
+    let listed = points::listed(&store)?;
     let numbers = forget::numbers(texts, |address| forget::of(&listed.points, &listed.notes, address))?;
     for number in numbers {
         let is_new = if dry_run {

@@ -87,7 +87,7 @@ pub(crate) fn run(global: &Global, names: &[SourceName], rules: &Rules, dry_run:
     let configured = settings::load(global)?;
     let zone = configured.as_ref().map_or_else(TimeZone::system, |settings| settings.zone());
     let (store, lock) = store::writer(global, wait)?;
-    let listed = forget::listed(&store)?;
+    let listed = points::listed(&store)?;
     let is_all = names.is_empty();
     let names: Vec<SourceName> = match &configured {
         // One that has never been backed up has nothing to forget.

@@ -7,12 +7,14 @@
 mod cursor;
 #[cfg(test)]
 pub(crate) mod model;
+mod records;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
 pub use cursor::{OverlayCursor, Pair, Position};
+pub use records::Records;
 
 use crate::catalog::{Catalog, CatalogError, Entry, Result};
 use crate::format::record::{Content, Status};
