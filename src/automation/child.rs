@@ -224,9 +224,17 @@ mod tests {
     #[test]
     fn who_outstays_the_time_or_is_to_stop_goes_with_the_whole_group() {
         let text = "sleep 50 & echo $!; echo ready; wait";
+        // Whoever is killed takes a moment to die.
         let is_gone = |line: &str| {
-            let status = std::fs::read_to_string(format!("/proc/{line}/status")).unwrap_or_default();
-            status.is_empty() || status.contains("State:\tZ")
+            let begun = Instant::now();
+            while begun.elapsed() < Duration::from_secs(20) {
+                let status = std::fs::read_to_string(format!("/proc/{line}/status")).unwrap_or_default();
+                if status.is_empty() || status.contains("State:\tZ") {
+                    return true;
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            false
         };
         let (end, lines) = shell(text, b"", Duration::from_millis(300), None);
         assert!(matches!(end, End::TimedOut) && is_gone(&lines[0]), "{end:?} {lines:?}");

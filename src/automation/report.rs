@@ -176,8 +176,8 @@ impl Report {
     pub fn text(&self) -> String {
         let mut text = format!("{}\n\n", self.headline());
         let mut line = |title: &str, value: &str| {
-            if !value.is_empty() {
-                let _ = writeln!(text, "{title:<10} {value}");
+            for (number, part) in value.lines().enumerate() {
+                let _ = writeln!(text, "{:<10} {part}", if number == 0 { title } else { "" });
             }
         };
         line("error:", self.error.as_deref().unwrap_or_default());

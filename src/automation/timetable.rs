@@ -271,7 +271,7 @@ mod tests {
         assert_eq!(due(failed.clone(), &Vec::new(), "2026-11-22T12:00:00Z"), [""; 0]);
         let was_stopped = RunNotes { stopped: Some(failed.runs[0].began), ..failed };
         let now = "2026-11-22T12:00:00Z";
-        assert_eq!(due(was_stopped.clone(), &Vec::new(), now), ["differential", "full"], "both since the beginning");
+        assert_eq!(due(was_stopped.clone(), &Vec::new(), now), ["full", "differential"], "as if it had never begun");
         // The daemon that started it knows that it did.
         let own = vec![(SourceName::new("www").unwrap(), Task::Full, at("2026-11-22T02:00:00Z"))];
         assert_eq!(due(was_stopped, &own, now), [""; 0]);

@@ -17,6 +17,10 @@ pub(crate) fn load(global: &Global) -> Result<Option<Settings>> {
             None => return Ok(None),
         },
     };
+    // What this user cannot even see, as in the home that `su` has left behind, is not there for it.
+    if is_default && rustix::fs::stat(&path).is_err() {
+        return Ok(None);
+    }
     match Settings::read(&path) {
         Err(SettingsError::Read { source, .. }) if is_default && source.kind() == std::io::ErrorKind::NotFound => {
             Ok(None)

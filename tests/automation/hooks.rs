@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::Site;
+use crate::support::cli::wait_for;
 use crate::support::points::noise;
 
 /// Each hook appends its name and the result to `order`, and keeps the report.
@@ -71,9 +73,11 @@ fn hook_that_outstays_its_time_goes_with_all_that_it_started() {
     let site = Site::new("", &format!("{before}\nhooks.timeout = '1s'"));
     site.run(["run", "src"]).exits(1).says("the hook before was ended: it took longer than 1s");
     let child = site.written("child");
-    let status = fs::read_to_string(Path::new("/proc").join(child.trim()).join("status")).unwrap_or_default();
-    // Nobody may have asked yet how it died.
-    assert!(status.is_empty() || status.contains("State:\tZ"), "{status}");
+    wait_for(Duration::from_secs(20), "what it started to be gone", || {
+        let status = fs::read_to_string(Path::new("/proc").join(child.trim()).join("status")).unwrap_or_default();
+        // Nobody may have asked yet how it died.
+        status.is_empty() || status.contains("State:\tZ")
+    });
     assert_eq!(site.place.points().len(), 0);
 }
 
