@@ -213,8 +213,9 @@ impl<W: Write> ArchiveWriter<W> {
     }
 }
 
-const fn padding_of(len: u64) -> usize {
-    (len.next_multiple_of(BLOCK_BYTES as u64) - len) as usize
+fn padding_of(len: u64) -> usize {
+    let block = BLOCK_BYTES as u64;
+    usize::try_from((block - len % block) % block).expect("less than a block")
 }
 
 fn base_name(path: &[u8]) -> &[u8] {

@@ -1,5 +1,6 @@
 //! `dbakfs list`.
 
+use dbakfs::format::Origin;
 use dbakfs::repository::{CacheBytes, when};
 use indicatif::{HumanBytes, HumanCount};
 
@@ -42,6 +43,11 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
         }
         let notes = points.notes_of(point.number);
         let mut remarks: Vec<String> = notes.tags.iter().map(ToString::to_string).collect();
+        match point.origin {
+            Origin::Backup => {}
+            Origin::Import => remarks.push("(imported)".to_owned()),
+            Origin::Promotion => remarks.push("(promoted)".to_owned()),
+        }
         if !point.is_complete() {
             remarks.push("(incomplete)".to_owned());
         }

@@ -102,10 +102,11 @@ fn every_form_of_sparse_files_and_old_headers_is_understood() {
 #[test]
 fn what_was_exported_is_imported_without_being_stored_again() {
     let place = Place::with_store();
-    awkward_source(&place);
+    script(&place);
+    fs::write(place.src().join("several-pieces"), noise(8, 3_000_000)).unwrap();
     place.backup(&[]);
     let packs = place.packs();
-    place.run(["export", "1", "-o", "out.tar.zst"]).exits(3);
+    place.run(["export", "1", "-o", "out.tar.zst"]).exits(0);
     let made = import(&place, &["out.tar.zst", "--at", "2020-01-01T00:00:00Z"]).remove(0);
     assert_eq!(place.packs(), packs, "{made}");
     same("imported", &carried(&look(&place.src())), &restored(&place, "2"));
@@ -167,7 +168,7 @@ fn archives_of_a_script_become_a_full_and_its_differentials_at_their_own_dates()
     same("full", &full, &whole_seconds(&restored(&place, "1")));
 
     // Only what differs is listed, whatever the archive holds.
-    let listed = ["becomes-a-file new", "docs updated", "docs/a updated"];
+    let listed = ["becomes-a-file new", "docs/a updated"];
     let differing =
         |number: &str| place.differing(number).into_iter().filter(|line| !line.starts_with(" ")).collect::<Vec<_>>();
     assert_eq!(differing("2"), listed);
@@ -204,7 +205,7 @@ fn size_of_an_imported_differential_is_what_its_full_does_not_hold() {
         "{}: a chunk or two of the large file",
         size(2)
     );
-    assert_eq!(changes(&made[1]), [1, 2, 0]);
+    assert_eq!(changes(&made[1]), [1, 1, 0]);
     assert!(made[0]["ratio"].as_f64().unwrap() > 0.9);
 }
 

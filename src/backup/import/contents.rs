@@ -109,7 +109,7 @@ impl Engine<'_> {
                 if member.meta.kind != Kind::File || member.meta.size != inode.meta.size {
                     return Err(changed());
                 }
-                let former = self.former(contents, number).map_err(BackupError::from)?;
+                let former = self.former(contents, number)?;
                 let fresh = self.read_member(&mut reader, &member, former.as_ref()).map_err(|error| match error {
                     ContentError::Source(error) => failed(ArchiveError::Read(error)),
                     ContentError::Store(error) => error.into(),
