@@ -44,6 +44,7 @@ const MAY_USE: [(&str, &[&str]); 25] = [
             "chunker",
             "storage",
             "source",
+            "archive",
             "cache",
             "random",
             "policy",

@@ -331,6 +331,49 @@ fn acls_in_words_get_the_numbers_of_this_machine() {
     assert!(tree[&b"unknown"[..]].xattrs.is_empty());
 }
 
+#[test]
+fn hard_links_of_a_differential_are_those_of_its_archive() {
+    let place = Place::with_store();
+    let src = place.src();
+    let link = |from: &str, to: &str| fs::hard_link(src.join(from), src.join(to)).unwrap();
+    for (first, second) in [("kept-1", "kept-2"), ("changed-1", "changed-2")] {
+        fs::write(src.join(first), noise(1, 2_000)).unwrap();
+        link(first, second);
+    }
+    for alone in ["joined-1", "joined-2"] {
+        fs::write(src.join(alone), "alike").unwrap();
+        let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_600_000_000);
+        fs::File::options().write(true).open(src.join(alone)).unwrap().set_modified(time).unwrap();
+    }
+    tar(&place, &[], "full_2026-11-15.tar", &["."]);
+    fs::write(src.join("changed-1"), noise(2, 2_000)).unwrap();
+    fs::remove_file(src.join("joined-2")).unwrap();
+    link("joined-1", "joined-2");
+    tar(&place, &[], "diff_2026-11-16.tar", &["."]);
+    import(&place, &["full_2026-11-15.tar", "diff_2026-11-16.tar"]);
+    let expected = ["changed-1 updated", "changed-2 updated", "joined-1 updated", "joined-2 updated"];
+    let differing = place.differing("2");
+    assert!(expected.iter().all(|line| differing.contains(&(*line).to_owned())), "{differing:?}");
+    assert!(!differing.iter().any(|line| line.starts_with("kept")), "{differing:?}");
+    same("differential", &whole_seconds(&look(&src)), &whole_seconds(&restored(&place, "2")));
+    // Promoted, they still are.
+    place.run(["promote", "2"]).exits(0);
+    same("promoted", &whole_seconds(&look(&src)), &whole_seconds(&restored(&place, "3")));
+    place.run(["verify", "--data"]).exits(0);
+}
+
+#[test]
+fn imported_points_are_seen_in_the_mount() {
+    let place = Place::with_store();
+    script(&place);
+    import(&place, &["full_2026-11-15.tar.gz", "diff_2026-11-16_020000.tar.gz"]);
+    let Some(mount) = place.mount(&[]) else { return };
+    for point in ["2026-11-15T00-00-00Z", "2026-11-16T02-00-00Z"] {
+        same(point, &restored(&place, &format!("src/{point}")), &look(&place.shown(point)));
+    }
+    mount.end();
+}
+
 /// For tests that look at what was said.
 pub(crate) fn import_of(place: &Place, file: &str, bytes: &[u8]) -> Ran {
     fs::File::create(place.path(file)).unwrap().write_all(bytes).unwrap();
