@@ -94,7 +94,8 @@ impl Asked {
                 written::check(&reader, Wrote { number, packs: &packs }, level, &is_stopped, tell)
             }),
         };
-        say(name.as_str(), &outcome.check);
+        let hint = "the next backup reads what is damaged from the source again; `dbakfs repair` saves what can be saved of older points";
+        say(name.as_str(), &outcome.check, hint);
         keep(store, |lock| outcome.keep(store, lock, name));
         Checked::Done(Box::new(outcome))
     }
@@ -144,16 +145,14 @@ pub(super) fn as_json(check: &Check) -> Value {
     serde_json::to_value(check).unwrap_or_default()
 }
 
-/// Says what a check has found, and what to do.
-pub(super) fn say(name: &str, check: &Check) {
+/// Says what a check has found, and what to do where it has failed.
+pub(super) fn say(name: &str, check: &Check, hint: &str) {
     let kind = if check.end == CheckEnd::Fail { "error" } else { "warning" };
     for finding in &check.findings {
         output::complain(&format!("{kind}: check of {name}: {finding}"));
     }
     if check.end == CheckEnd::Fail {
-        output::complain(
-            "hint: the next backup reads what is damaged from the source again; `dbakfs repair` saves what can be saved of older points",
-        );
+        output::complain(&format!("hint: {hint}"));
     }
 }
 

@@ -81,7 +81,11 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
         Err(error) => Outcome::not_run(Some(point), &error.to_string()),
     });
     let shown = points::name(point);
-    check::say(&shown, &outcome.check);
+    check::say(
+        &shown,
+        &outcome.check,
+        "`dbakfs verify --data` names all that is damaged, `dbakfs repair` saves what can be saved",
+    );
     for note in &outcome.notes {
         output::complain(&format!("note: {note}"));
     }

@@ -17,8 +17,13 @@ impl Pack {
         bytes + (Head::LEN + Foot::LEN) as u64 == self.file().len()
     }
 
-    /// Reads the blocks that are `wanted`, and gives `take` each as it opens or why it does not, in the order of the file.
-    pub fn scan(&self, wanted: impl Fn(u32) -> bool, mut take: impl FnMut(u32, Result<&[u8]>)) {
+    /// Reads all blocks, and gives `take` each as it opens or why it does not, in the order of the file.
+    pub fn scan(&self, take: impl FnMut(u32, Result<&[u8]>)) {
+        self.scan_some(|_| true, take);
+    }
+
+    /// As [`Pack::scan`], but only the blocks that are `wanted`.
+    pub fn scan_some(&self, wanted: impl Fn(u32) -> bool, mut take: impl FnMut(u32, Result<&[u8]>)) {
         let mut order: Vec<u32> = (0..).take(self.blocks().len()).filter(|block| wanted(*block)).collect();
         order.sort_unstable_by_key(|block| self.blocks()[*block as usize].offset);
         let (mut stored, mut raw) = (Vec::new(), Vec::new());

@@ -49,6 +49,9 @@ pub(super) struct Judge<'a> {
     root: OwnedFd,
     /// What the system refused to set somewhere, and is not judged.
     refused: Refused,
+    /// Entries of which the restore has said already that they are not there.
+    told: BTreeSet<Vec<u8>>,
+    /// Directories that were compared.
     seen: BTreeSet<Vec<u8>>,
     buffer: Vec<u8>,
     pub(super) findings: Vec<String>,
@@ -71,6 +74,7 @@ impl<'a> Judge<'a> {
         tree: &'a PointTree,
         dest: &Path,
         report: &Report,
+        told: BTreeSet<Vec<u8>>,
         live: &'a Live,
         cancel: &'a AtomicBool,
     ) -> io::Result<Self> {
@@ -97,6 +101,7 @@ impl<'a> Judge<'a> {
             cancel,
             root: openat(CWD, dest, DIRECTORY, Mode::empty())?,
             refused,
+            told,
             seen: BTreeSet::new(),
             buffer: vec![0; SLICE_BYTES],
             findings: Vec::new(),
@@ -220,7 +225,7 @@ impl<'a> Judge<'a> {
         let is_device = matches!(wanted.kind, Kind::CharDevice | Kind::BlockDevice);
         let now = match stat {
             Ok(stat) => stat.meta,
-            Err(Errno::NOENT) if is_device && self.refused.devices => return false,
+            Err(Errno::NOENT) if is_device && self.refused.devices || self.told.contains(path) => return false,
             Err(errno) => {
                 self.finding(path, format_args!("it was not restored: {}", io::Error::from(errno)));
                 return false;
@@ -259,8 +264,8 @@ impl<'a> Judge<'a> {
             wrong.push("it is another device".to_owned());
         }
         let is_given = |id: u32, wanted: u32| id == wanted || wanted == u32::MAX;
-        let is_theirs = is_given(now.uid, wanted.uid) && is_given(now.gid, wanted.gid);
-        if !self.refused.owners && !is_theirs {
+        let is_owner = is_given(now.uid, wanted.uid) && is_given(now.gid, wanted.gid);
+        if !self.refused.owners && !is_owner {
             wrong.push(format!("it belongs to {}:{} instead of {}:{}", now.uid, now.gid, wanted.uid, wanted.gid));
         }
         // Without its owner a file gets no set-id bits.

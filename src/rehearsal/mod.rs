@@ -14,7 +14,9 @@ mod scratch;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -195,8 +197,8 @@ impl Rehearsal {
             }
             let dest = scratch.path().join(group.name);
             let begun = Instant::now();
-            let report = self.restore(reader, tree, group, &dest, options, progress)?;
-            let mut judge = Judge::new(reader, tree, &dest, &report, &live, &options.cancel)
+            let (report, told) = self.restore(reader, tree, group, &dest, options, progress)?;
+            let mut judge = Judge::new(reader, tree, &dest, &report, told, &live, &options.cancel)
                 .map_err(|error| Obstacle::new("open", &dest, error))?;
             if group.name == sample::LARGE {
                 judge.flush(group).map_err(|error| Obstacle::new("write to", &dest, error))?;
@@ -238,15 +240,20 @@ impl Rehearsal {
         dest: &Path,
         options: &Options,
         progress: &Progress,
-    ) -> Result<Report, Obstacle> {
+    ) -> Result<(Report, BTreeSet<Vec<u8>>), Obstacle> {
         let damaged = |error: CatalogError| Obstacle(error.to_string());
         let only = Some(Arc::new(group.records(tree).map_err(damaged)?));
         let how = restore::Options { only, cancel: Arc::clone(&options.cancel), ..restore::Options::default() };
-        let mut findings = Vec::new();
-        let mut notify = |notice: Notice| findings.extend(wrong(&notice, dest));
+        let (mut findings, mut told) = (Vec::new(), BTreeSet::new());
+        let mut notify = |notice: Notice| {
+            if let Some((path, what)) = wrong(&notice, dest) {
+                told.insert(path);
+                findings.push(what);
+            }
+        };
         let outcome = restore::restore(reader, tree, b"", dest, &how, progress, &mut notify);
         self.findings.append(&mut findings);
-        outcome.map_err(|error| match error {
+        outcome.map(|report| (report, told)).map_err(|error| match error {
             RestoreError::Cancelled => Obstacle("it was stopped".to_owned()),
             RestoreError::Destination { act, path, source } => Obstacle::new(act, &path, source),
             error => Obstacle(error.to_string()),
@@ -254,12 +261,21 @@ impl Rehearsal {
     }
 }
 
-/// What a notice of a restore says against the backup, or against restoring it here.
-fn wrong(notice: &Notice, dest: &Path) -> Option<String> {
-    let below = |path: &Path| path.strip_prefix(dest).unwrap_or(path).display().to_string().escape_debug().to_string();
+/// What a notice of a restore says against the backup, or against restoring it here, and of which entry.
+fn wrong(notice: &Notice, dest: &Path) -> Option<(Vec<u8>, String)> {
+    let path = |path: &Path| path.strip_prefix(dest).unwrap_or(path).as_os_str().as_bytes().to_vec();
+    let shown = |path: &[u8]| String::from_utf8_lossy(path).escape_debug().to_string();
     match notice {
-        Notice::Damaged { path, error } => Some(format!("{} cannot be restored: {error}", below(path))),
-        Notice::Failed { path, act, error } => Some(format!("cannot {act} {}: {error}", below(path))),
+        Notice::Damaged { path: at, error } => {
+            let path = path(at);
+            let what = format!("{}: it cannot be restored: {error}", shown(&path));
+            Some((path, what))
+        }
+        Notice::Failed { path: at, act, error } => {
+            let path = path(at);
+            let what = format!("{}: cannot {act} it: {error}", shown(&path));
+            Some((path, what))
+        }
         // That a file could not be read at the source, or only in an older version, was said by the backup.
         _ => None,
     }

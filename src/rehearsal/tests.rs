@@ -57,7 +57,7 @@ fn judged(store: &ModelStore, number: Number, tamper: impl FnOnce(&Path)) -> Vec
     let report = restore::restore(&reader, &tree, b"", &dest, &how, &progress, &mut notify).unwrap();
     tamper(&dest);
     let live = Live::of(tree.point(), "elsewhere");
-    let mut judge = Judge::new(&reader, &tree, &dest, &report, &live, &cancel).unwrap();
+    let mut judge = Judge::new(&reader, &tree, &dest, &report, BTreeSet::new(), &live, &cancel).unwrap();
     judge.group(&group).unwrap();
     findings.append(&mut judge.findings);
     findings
@@ -143,7 +143,7 @@ fn the_same_seed_draws_the_same_sample_and_another_another() {
         [&sample.small, &sample.large, &sample.spread].map(paths)
     };
     assert_eq!(draw(7), draw(7));
-    let drawn: std::collections::BTreeSet<_> = (0..10).map(draw).collect();
+    let drawn: BTreeSet<_> = (0..10).map(draw).collect();
     assert!(drawn.len() >= 8, "{} of 10 seeds draw differently", drawn.len());
     for seed in 0..10 {
         let spread = draw(seed)[2].clone();
@@ -194,7 +194,7 @@ fn scratch_is_closed_to_others_goes_with_its_rehearsal_and_what_a_killed_one_lef
     let left = temp.path().join("dbakfs-rehearsal-0123456789abcdef");
     fs::create_dir_all(left.join("sealed/below")).unwrap();
     fs::write(left.join("sealed/below/file"), "x").unwrap();
-    fs::set_permissions(left.join("sealed"), PermissionsExt::from_mode(0o0)).unwrap();
+    fs::set_permissions(left.join("sealed"), PermissionsExt::from_mode(0o000)).unwrap();
     fs::create_dir(temp.path().join("another-thing")).unwrap();
     let first = Scratch::make(temp.path()).unwrap();
     assert!(!left.exists() && temp.path().join("another-thing").exists());

@@ -282,7 +282,7 @@ fn look(reader: &Reader, which: Blocks, listed: PackRef, meter: &Meter<'_>) -> L
     let mut told = 0;
     let count = open.blocks().len();
     let is_wanted = |block| which.has(&pack, block, count);
-    open.scan(is_wanted, |block, bytes| {
+    open.scan_some(is_wanted, |block, bytes| {
         match bytes {
             Ok(bytes) => looked.chunks_are_right(key, &chunks, block, bytes),
             Err(error) => looked.bad_block(block, error.into()),
