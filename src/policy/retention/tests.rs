@@ -46,7 +46,7 @@ fn fulls(times: &[&str]) -> Vec<Candidate> {
 fn weeks(days: u32) -> Vec<Candidate> {
     let first = at("2026-09-01T02:00:00Z");
     let of_day = |day: u32| {
-        let base = if day % 7 == 0 { 0 } else { day - day % 7 + 1 };
+        let base = if day.is_multiple_of(7) { 0 } else { day - day % 7 + 1 };
         point(day + 1, base, first.plus_secs(i64::from(day) * 86_400))
     };
     (0..days).map(of_day).collect()
