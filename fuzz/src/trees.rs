@@ -174,7 +174,7 @@ pub fn pack(shape: &[u8]) {
                     assert_eq!(bytes.len(), frame.raw_len as usize);
                 }
             }
-            pack.scan(|_| true, |_, _| {});
+            pack.scan(|_, _| {});
             let _ = pack.is_filled();
         }
         stage.remove_pack(&put);
