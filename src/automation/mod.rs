@@ -4,6 +4,7 @@
 //! or verified, and to print. Invariant: a run that failed, or was never begun, is nowhere noted as a success; and nothing that happens after the commit of a
 //! point takes it back.
 
+mod after;
 mod child;
 pub mod daemon;
 mod hooks;
@@ -17,6 +18,7 @@ pub mod timetable;
 mod verification;
 mod webhook;
 
+pub use after::{beside, deadlines};
 pub use hooks::HookError;
 pub use record::{Entry, Noted, asked_type, failed, is_known, note, run_of, stopped, write};
 pub use report::{Outcome, Report, Told};

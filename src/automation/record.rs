@@ -4,26 +4,15 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
-
 use super::chain;
 use super::spool::State;
 use crate::backup::{Choice, Done, Outcome};
 use crate::format::{Origin, Timestamp};
 use crate::policy::schedule::Task;
+pub use crate::report::Noted;
 use crate::repository::runs::{BackupType, Check, Run, RunEnd};
 use crate::repository::{Points, RepositoryError, RunNotes, SourceName, SourceNotes, Store, WriterLock};
 use crate::storage::Wait;
-
-/// What can be noted.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Noted {
-    /// A backup, or an attempt at one.
-    Run(Run),
-    /// A check.
-    Check(Check),
-}
 
 /// Something to be noted of a source.
 #[derive(Clone, Debug, PartialEq)]

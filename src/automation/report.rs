@@ -88,6 +88,12 @@ pub struct Report {
     pub stored_bytes: Option<u64>,
     /// What a check of what is stored has found.
     pub check: Option<Check>,
+    /// What a rehearsal of a restore has found, if one was due.
+    pub rehearsal: Option<Check>,
+    /// The points that were forgotten by the rules, by number.
+    pub forgotten: Vec<Number>,
+    /// Bytes that came back by pruning.
+    pub freed_bytes: Option<u64>,
     /// What was wrong without being the end of it.
     pub warnings: Vec<String>,
 }
@@ -127,6 +133,9 @@ impl Report {
             counts: None,
             stored_bytes: None,
             check: None,
+            rehearsal: None,
+            forgotten: Vec::new(),
+            freed_bytes: None,
             warnings: Vec::new(),
         }
     }
@@ -193,7 +202,9 @@ impl Report {
             line("changes:", &format!("{} new, {} updated, {} deleted", counts.new, counts.updated, counts.deleted));
         }
         line("stored:", &self.stored_bytes.map_or(String::new(), |bytes| format!("{bytes} bytes")));
-        for finding in self.check.iter().flat_map(|check| &check.findings) {
+        let forgotten: Vec<String> = self.forgotten.iter().map(ToString::to_string).collect();
+        line("forgot:", &forgotten.join(", "));
+        for finding in self.check.iter().chain(&self.rehearsal).flat_map(|check| &check.findings) {
             line("found:", finding);
         }
         for warning in &self.warnings {

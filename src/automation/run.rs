@@ -16,8 +16,8 @@ use super::{chain, mail, record, verification, webhook};
 use crate::backup::{self, BackupError, Done, Mode, Notice, Options, Progress, Session, Subject};
 use crate::format::Timestamp;
 use crate::policy::schedule::Task;
-use crate::repository::runs::{Check, CheckEnd};
-use crate::repository::{RepositoryError, SourceName, Store, when};
+use crate::repository::runs::CheckEnd;
+use crate::repository::{Reader, RepositoryError, SourceName, Store, when};
 use crate::settings::{NotifyOn, Settings, SourceSettings};
 use crate::source::{self, Exclude, ExcludeError, stat};
 use crate::storage::{Lock, Wait};
@@ -45,6 +45,8 @@ pub struct Order<'a> {
     pub store: &'a Path,
     /// This machine's name.
     pub host: &'a str,
+    /// What the clock is taken to say, for those who try another; the system's clock if absent.
+    pub clock: Option<Timestamp>,
 }
 
 /// What a run needs of who calls for it.
@@ -126,7 +128,7 @@ pub struct Ended {
 /// Runs what is ordered, to its end.
 #[must_use]
 pub fn run(order: &Order<'_>, around: &Surroundings<'_>) -> Ended {
-    let began = Timestamp::now();
+    let began = order.clock.unwrap_or_else(Timestamp::now);
     let told = Told {
         host: order.host,
         store: order.store,
@@ -145,36 +147,49 @@ pub fn run(order: &Order<'_>, around: &Surroundings<'_>) -> Ended {
         run.back_up(&mut ended);
     }
     drop(lock);
+    // Before anybody is told, so that they are told if it fails.
+    if let Err(error) = run.write_metrics() {
+        run.warn(&mut ended.report, error);
+    }
     run.tell(&mut ended.report);
-    run.write_metrics();
     ended
 }
 
-struct Run<'a> {
-    order: &'a Order<'a>,
-    around: &'a Surroundings<'a>,
+/// A store opened for reading, or why not.
+type Opened = Result<Reader, RepositoryError>;
+
+pub(super) struct Run<'a> {
+    pub(super) order: &'a Order<'a>,
+    pub(super) around: &'a Surroundings<'a>,
     began: Timestamp,
     begun: Instant,
 }
 
 impl Run<'_> {
+    pub(super) fn now(&self) -> Timestamp {
+        self.order.clock.unwrap_or_else(Timestamp::now)
+    }
+
     fn back_up(&self, ended: &mut Ended) {
         let mut store = None;
         let answer = match &ended.failure {
             Some(_) => Ok(None),
-            None => self.backed_up(ended, &mut store).map(Some),
+            None => self.backed_up(ended, &mut store).map(|done| Some(Box::new(done))),
         };
         match answer {
             Ok(Some(done)) => {
+                let (done, reader) = *done;
                 self.describe(&done, &mut ended.report);
-                ended.report.check = self.check_written(store.as_ref(), &done);
-                if ended.report.check.as_ref().is_some_and(|check| check.end == CheckEnd::Fail) {
-                    ended.report.result = Outcome::Damaged;
+                if let Some(store) = &store {
+                    self.check_written(store, &done, reader, &mut ended.report);
+                    if ended.report.result.is_success() {
+                        self.rehearse(store, &mut ended.report);
+                    }
+                    if ended.report.result.is_success() {
+                        self.forget_and_prune(store, &mut ended.report);
+                    }
                 }
                 ended.done = Some(done);
-                if ended.report.result.is_success() {
-                    self.forget_and_prune(store.as_ref(), &mut ended.report);
-                }
             }
             Ok(None) => self.fail(ended, store.as_ref()),
             Err(error) => {
@@ -195,8 +210,8 @@ impl Run<'_> {
         }
     }
 
-    /// From the first hook to the commit. The lock is let go of when this returns.
-    fn backed_up(&self, ended: &mut Ended, opened: &mut Option<Store>) -> Result<Done, RunError> {
+    /// From the first hook to the commit, with a reader of what was written if that is to be checked. The lock is let go of when this returns.
+    fn backed_up(&self, ended: &mut Ended, opened: &mut Option<Store>) -> Result<(Done, Option<Opened>), RunError> {
         let Self { order, around, .. } = self;
         let Order { settings, source, name, .. } = order;
         self.hook("before", source.hooks.before.as_deref(), &ended.report, Some(around.cancel))?;
@@ -226,8 +241,13 @@ impl Run<'_> {
                 Task::Auto | Task::Verify => Mode::Auto,
             },
             rules: source.decision(),
+            keep: Some(source.keep()),
+            alarm: source.alarm,
             zone: Some(settings.zone()),
+            clock: order.clock,
             force: order.force,
+            full_level: source.full_level,
+            differential_level: source.differential_level,
             host: order.host.to_owned(),
             ..Options::default()
         };
@@ -237,7 +257,8 @@ impl Run<'_> {
         let done = session.back_up(name, subject, &options, around.progress, &notify, around.cancel)?;
         let noted = record::run_of(self.began, self.begun.elapsed().as_secs_f64(), &done);
         self.note_under(&session, store, record::Entry::run(name, noted), &mut ended.report);
-        Ok(done)
+        let reader = self.reader_of_written(store, &done);
+        Ok((done, reader))
     }
 
     /// Becomes the writer, however long another is busy.
@@ -345,28 +366,9 @@ impl Run<'_> {
         self.note(store, &[entry]);
     }
 
-    fn note(&self, store: Option<&Store>, entries: &[record::Entry]) {
+    pub(super) fn note(&self, store: Option<&Store>, entries: &[record::Entry]) {
         let say = |text| (self.around.say)(Said::Warning(text));
         record::note(store, self.order.store, entries, self.around.state, PATIENCE, &say);
-    }
-
-    /// Checks what the backup has written. `None` where nothing was to be checked.
-    #[expect(clippy::unused_self, reason = "the check takes the level of the source and notes what it found")]
-    fn check_written(&self, _store: Option<&Store>, _done: &Done) -> Option<Check> {
-        // `verify::written` goes here, by `self.order.source.verify`; its answer is noted with `self.note(store, &[Entry::check(…)])`.
-        None
-    }
-
-    /// Forgets what the policy of the source no longer keeps, and prunes. Only after a success.
-    #[expect(clippy::unused_self, reason = "the policy is that of the source")]
-    fn forget_and_prune(&self, _store: Option<&Store>, _report: &mut Report) {
-        // The judge of retention goes here, and `prune` with `self.order.source.grace`.
-    }
-
-    /// Replaces the file of metrics.
-    #[expect(clippy::unused_self, reason = "the file is that of the configuration")]
-    fn write_metrics(&self) {
-        // `metrics::write_textfile` goes here, with `self.order.settings.metrics.textfile`.
     }
 
     fn verify(&self, ended: &mut Ended) {
@@ -428,7 +430,7 @@ impl Run<'_> {
         }
     }
 
-    fn warn(&self, report: &mut Report, text: String) {
+    pub(super) fn warn(&self, report: &mut Report, text: String) {
         report.warnings.push(text.clone());
         (self.around.say)(Said::Warning(text));
     }

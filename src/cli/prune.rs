@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 
+use dbakfs::automation;
 use dbakfs::compaction::MoveError;
 use dbakfs::format::Timestamp;
 use dbakfs::policy::Secs;
@@ -81,14 +82,10 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
 /// Until when points must have been forgotten to go: so long ago as `grace` says, else as the configuration says of their sources, else a week.
 pub(crate) fn deadlines(global: &Global, grace: Option<Secs>, now: Timestamp) -> Result<Deadlines> {
     let ago = |grace: Secs| now.plus_secs(-grace.signed());
-    let mut deadlines = Deadlines::all(ago(grace.unwrap_or(Secs::days(7))));
-    if grace.is_none()
-        && let Some(settings) = settings::load(global)?
-    {
-        deadlines.of_source =
-            settings.sources.into_iter().map(|(name, source)| (name.to_string(), ago(source.grace))).collect();
-    }
-    Ok(deadlines)
+    Ok(match (grace, settings::load(global)?) {
+        (None, Some(settings)) => automation::deadlines(&settings, now),
+        (grace, _) => Deadlines::all(ago(grace.unwrap_or(Secs::days(7)))),
+    })
 }
 
 fn described(progress: Progress) -> (u64, u64, String) {

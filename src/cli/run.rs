@@ -113,7 +113,16 @@ fn one(
     let (path, is_default) = store::of_settings(global, settings)?;
     let host = super::host();
     let source = settings::source(settings, name)?;
-    let order = Order { settings, name, source, task: args.task.into(), force: args.force, store: &path, host: &host };
+    let order = Order {
+        settings,
+        name,
+        source,
+        task: args.task.into(),
+        force: args.force,
+        store: &path,
+        host: &host,
+        clock: None,
+    };
     let counters = Progress::default();
     let verified = Mutex::new(verify::Progress::default());
     let now = || *verified.lock().unwrap_or_else(PoisonError::into_inner);

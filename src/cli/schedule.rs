@@ -1,12 +1,14 @@
 //! `dbakfs schedule`.
 
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use dbakfs::automation::daemon::{Daemon, Event, Loaded};
 use dbakfs::automation::timetable::{self, Attempts, Row};
-use dbakfs::automation::{Supervisor, rfc3339};
+use dbakfs::automation::{Supervisor, beside, rfc3339};
 use dbakfs::format::Timestamp;
+use dbakfs::metrics::{self, Server};
 use dbakfs::policy::schedule::Task;
 use dbakfs::repository::{SourceName, Store};
 use jiff::tz::TimeZone;
@@ -80,7 +82,7 @@ fn daemon(global: &Global, args: &RunArgs) -> Result<Exit> {
         Ok(lock) => lock,
         Err(error) => return Err(Failure::of(Exit::Failed, &error)),
     };
-    serve_metrics(args.metrics_listen.or(settings.metrics.listen));
+    let _server = serve_metrics(global, &path, args.metrics_listen.or(settings.metrics.listen));
     let (sender, events) = crossbeam_channel::unbounded();
     let mut signals = signal_hook::iterator::Signals::new([SIGHUP, SIGINT, SIGTERM])?;
     let from_signals = sender.clone();
@@ -122,12 +124,23 @@ fn start(global: &Global, loaded: &Loaded, name: &SourceName, task: Task) -> std
     command.stdin(Stdio::null()).env_remove("NOTIFY_SOCKET").process_group(0).spawn()
 }
 
-/// Where Prometheus asks, if it does.
-fn serve_metrics(address: Option<SocketAddr>) {
-    // `metrics::serve` goes here; it stops with this process.
-    if let Some(address) = address {
-        output::complain(&format!("warning: no metrics are served at {address} yet"));
-    }
+/// Answers Prometheus until the answer is dropped. That it cannot be is no reason to run nothing.
+fn serve_metrics(global: &Global, path: &Path, address: Option<SocketAddr>) -> Option<Server> {
+    let address = address?;
+    let warn = |error: &dyn std::fmt::Display| {
+        output::complain(&format!("warning: no metrics are served at {address}: {error}"));
+    };
+    let store = Store::open(path).map_err(|error| warn(&error)).ok()?;
+    let (global, path) = (global.clone(), path.to_owned());
+    let mut settings = settings::load(&global).ok().flatten();
+    let beside = move || {
+        // A configuration that is just being changed is read at the next scrape.
+        if let Ok(now) = settings::load(&global) {
+            settings = now;
+        }
+        beside(settings.as_ref(), settings::existing_state().as_ref(), &path)
+    };
+    metrics::serve(address, store, beside).map_err(|error| warn(&error)).ok()
 }
 
 fn status(global: &Global) -> Result<Exit> {

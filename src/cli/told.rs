@@ -1,7 +1,8 @@
 //! What `status`, `report` and `metrics` tell: the store's own word, the configuration's, and what is not recorded yet.
 
+use dbakfs::automation;
 use dbakfs::format::Timestamp;
-use dbakfs::report::{Beside, SourceStatus, State, Unrecorded, status};
+use dbakfs::report::{Beside, SourceStatus, State, status};
 use dbakfs::repository::Points;
 
 use super::{Exit, Failure, Global, Result, output, settings, store};
@@ -9,14 +10,8 @@ use super::{Exit, Failure, Global, Result, output, settings, store};
 /// What stands beside the store.
 pub(crate) fn beside(global: &Global) -> Result<Beside> {
     let settings = settings::load(global)?;
-    let sources = settings.iter().flat_map(|settings| &settings.sources);
-    let wanted = sources.map(|(name, source)| (name.to_string(), source.into())).collect();
-    Ok(Beside { wanted, unrecorded: unrecorded() })
-}
-
-/// What ended while the store could not be written.
-const fn unrecorded() -> Vec<Unrecorded> {
-    Vec::new()
+    let state = settings::existing_state();
+    Ok(automation::beside(settings.as_ref(), state.as_ref(), &store::chosen(global)?))
 }
 
 /// All sources, with what could not be read said.

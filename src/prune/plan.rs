@@ -103,6 +103,12 @@ impl Deadlines {
         Self { usual: at, of_source: BTreeMap::new() }
     }
 
+    /// The latest of all.
+    #[must_use]
+    pub fn latest(&self) -> Timestamp {
+        self.of_source.values().copied().chain([self.usual]).max().unwrap_or(self.usual)
+    }
+
     /// Of a point; one whose source is not known has the earliest of all.
     fn of(&self, point: Option<&Point>) -> Timestamp {
         match point {

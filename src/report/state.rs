@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::format::{Number, Origin, Point, Timestamp};
 use crate::policy::Secs;
@@ -66,7 +66,8 @@ pub struct Unrecorded {
 }
 
 /// What can be noted of a source.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Noted {
     /// A backup, or an attempt at one.
     Run(Run),

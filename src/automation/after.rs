@@ -1,0 +1,214 @@
+//! What follows a backup that succeeded: what was written is checked, a restore is rehearsed when it is due, what the rules no longer keep is forgotten, what was
+//! forgotten long enough ago is pruned. And, however the run ended, the file of metrics.
+//!
+//! Owns the order, and what of it is noted and reported. Refuses to judge: the policies do. Invariant: nothing is forgotten or pruned after a check that found damage.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::chain;
+use super::record::Entry;
+use super::report::{Outcome, Report};
+use super::run::{PATIENCE, Run};
+use super::spool::State;
+use crate::backup::{self, Done};
+use crate::metrics;
+use crate::policy::Secs;
+use crate::policy::decision::Today;
+use crate::policy::rehearsal as timing;
+use crate::prune::{self, Deadlines, Event};
+use crate::rehearsal::{self, SampleSize};
+use crate::report::{self, Beside, Unrecorded};
+use crate::repository::runs::{Check, CheckEnd, CheckKind};
+use crate::repository::{
+    CacheBytes, Points, Reader, ReaderWait, RepositoryError, RunNotes, Store, WriterLock, keeping, notes,
+};
+use crate::settings::{Settings, VerifyAfter};
+use crate::verify::written::{self, Level, Wrote};
+
+/// Memory for what a check or a rehearsal reads, in bytes.
+const CACHE_BYTES: usize = 24 << 20;
+/// A pack is rewritten where less than this percentage of it is needed, as `prune` has it.
+const REPACK_BELOW: u8 = 70;
+
+/// What the configuration wants of the sources of a store, and what of it is not noted there yet.
+#[must_use]
+pub fn beside(settings: Option<&Settings>, state: Option<&State>, store: &std::path::Path) -> Beside {
+    let sources = settings.into_iter().flat_map(|settings| &settings.sources);
+    // What cannot be read there is said by who wants to write it.
+    let kept = state.and_then(|state| state.kept(store).ok()).unwrap_or_default();
+    Beside {
+        wanted: sources.map(|(name, source)| (name.to_string(), source.into())).collect(),
+        unrecorded: kept.into_iter().map(|kept| Unrecorded { source: kept.name, what: kept.what }).collect(),
+    }
+}
+
+/// Until when points must have been forgotten to go, by what the configuration says of their sources.
+#[must_use]
+pub fn deadlines(settings: &Settings, now: crate::format::Timestamp) -> Deadlines {
+    let ago = |grace: Secs| now.plus_secs(-grace.signed());
+    let of_source = settings.sources.iter().map(|(name, source)| (name.to_string(), ago(source.grace))).collect();
+    Deadlines { usual: ago(settings.defaults.grace), of_source }
+}
+
+impl Run<'_> {
+    /// A reader whose lease keeps what the backup wrote, if that is to be checked. To be opened while the writer lock is held.
+    pub(super) fn reader_of_written(&self, store: &Store, done: &Done) -> Option<Result<Reader, RepositoryError>> {
+        let is_made = matches!(done.outcome, backup::Outcome::Made(_));
+        let is_wanted = is_made && self.order.source.verify != VerifyAfter::Off;
+        is_wanted.then(|| Reader::open(store.clone(), CacheBytes::of_total(CACHE_BYTES)))
+    }
+
+    /// Reads back what the backup has written.
+    pub(super) fn check_written(
+        &self,
+        store: &Store,
+        done: &Done,
+        reader: Option<Result<Reader, RepositoryError>>,
+        report: &mut Report,
+    ) {
+        let level = match self.order.source.verify {
+            VerifyAfter::Off => return,
+            VerifyAfter::Written => Level::Written,
+            VerifyAfter::Sample => Level::Sample,
+            VerifyAfter::Full => Level::Full,
+        };
+        let (backup::Outcome::Made(made), Some(reader)) = (&done.outcome, reader) else { return };
+        let number = made.point.number;
+        let is_stopped = || self.around.cancel.load(Ordering::Relaxed);
+        let outcome = match reader {
+            Err(error) => written::Outcome::not_run(level, Some(number), &chain(&error)),
+            Ok(reader) => {
+                let wrote = Wrote { number, packs: &made.packs };
+                written::check(&reader, wrote, level, &is_stopped, self.around.verified)
+            }
+        };
+        let marked = WriterLock::take_within(store, PATIENCE).and_then(|lock| outcome.mark(store, &lock));
+        if let Err(error) = marked {
+            self.warn(report, format!("what the check found is not marked: {}", chain(&error)));
+        }
+        self.note_check(store, outcome.check.clone(), report);
+        report.check = Some(outcome.check);
+    }
+
+    /// Rehearses a restore, if that is due.
+    pub(super) fn rehearse(&self, store: &Store, report: &mut Report) {
+        let Self { order, around, .. } = self;
+        let notes = match RunNotes::read(store.storage(), order.name) {
+            Ok(notes) => notes,
+            Err(error) => return self.warn(report, format!("no restore is rehearsed: {}", chain(&error))),
+        };
+        let is_verdict = |check: &&Check| check.kind == CheckKind::Rehearsal && check.end != CheckEnd::NotRun;
+        let last = notes.checks.iter().filter(is_verdict).map(|check| check.began).max();
+        let (now, zone) = (self.now(), order.settings.zone());
+        if timing::due(order.source.rehearse, last, now, &zone).is_none() {
+            return;
+        }
+        let Some(number) = report.number else { return };
+        let options = rehearsal::Options {
+            size: SampleSize::Usual,
+            // Another sample each time, and the same again for who wants to know: it is the number of the point.
+            seed: u64::from(number.0),
+            scratch: std::env::temp_dir(),
+            host: order.host.to_owned(),
+            cancel: Arc::clone(around.cancel),
+        };
+        let opened = Reader::open(store.clone(), CacheBytes::of_total(CACHE_BYTES)).and_then(|reader| {
+            let points = reader.points()?;
+            Ok((reader, points))
+        });
+        let outcome = match opened {
+            Err(error) => rehearsal::Outcome::not_run(None, &chain(&error)),
+            Ok((reader, points)) => match points.get(number).map(|point| (point, reader.tree(point))) {
+                Some((_, Ok(tree))) => {
+                    rehearsal::rehearse(&reader, &tree, &options, &crate::restore::Progress::default())
+                }
+                Some((point, Err(error))) => rehearsal::Outcome::not_run(Some(point), &chain(&error)),
+                None => return,
+            },
+        };
+        let check = Check { began: now, ..outcome.check };
+        self.note_check(store, check.clone(), report);
+        report.rehearsal = Some(check);
+    }
+
+    fn note_check(&self, store: &Store, check: Check, report: &mut Report) {
+        match check.end {
+            CheckEnd::Pass => {}
+            CheckEnd::Fail => report.result = Outcome::Damaged,
+            CheckEnd::NotRun => {
+                let why = check.findings.first().map_or("", String::as_str);
+                self.warn(report, format!("a check could not be made: {why}"));
+            }
+        }
+        self.note(Some(store), &[Entry::check(self.order.name, check)]);
+    }
+
+    /// Forgets what the rules of the source no longer keep, and prunes what has been forgotten longer than its time of grace.
+    pub(super) fn forget_and_prune(&self, store: &Store, report: &mut Report) {
+        if let Err(error) = self.kept_to_rules(store, report) {
+            self.warn(report, error);
+        }
+    }
+
+    fn kept_to_rules(&self, store: &Store, report: &mut Report) -> Result<(), String> {
+        let Self { order, around, .. } = self;
+        let said = |act: &'static str| move |error: &dyn std::error::Error| format!("{act}: {}", chain(error));
+        let not_forgotten = said("nothing is forgotten by rules");
+        let lock = WriterLock::take_within(store, PATIENCE).map_err(|error| not_forgotten(&error))?;
+        let mut points = Points::list(store.storage()).map_err(|error| not_forgotten(&error))?;
+        let today = Today { now: self.now(), zone: order.settings.zone() };
+        let judgement = keeping::judge(&points, order.name.as_str(), &order.source.keep(), false, &today);
+        for warning in &judgement.warnings {
+            self.warn(report, warning.to_string());
+        }
+        match keeping::carry_out(store, &lock, order.name, &points, &judgement, &today) {
+            Ok(gone) => {
+                for number in &gone {
+                    points.notes.entry(*number).or_insert_with(notes::PointNotes::default).forgotten = Some(today.now);
+                }
+                report.forgotten = gone;
+            }
+            // Said, and told to whoever is told: pruning holds back by itself what belongs to the source.
+            Err(error) => self.warn(report, not_forgotten(&error)),
+        }
+        let deadlines = deadlines(order.settings, today.now);
+        if !points.notes.iter().any(|(_, notes)| notes.forgotten.is_some_and(|at| at <= deadlines.latest())) {
+            return Ok(());
+        }
+        let options = prune::Options {
+            forgotten_before: deadlines,
+            repack_below: REPACK_BELOW,
+            dry_run: false,
+            sole_host: false,
+            readers: ReaderWait::default(),
+        };
+        let mut problems = Vec::new();
+        let is_stopped = || around.cancel.load(Ordering::Relaxed);
+        let pruned = prune::prune(store, &lock, &options, &is_stopped, &mut |event| {
+            if let Event::Problem(text) = event {
+                problems.push(text.to_owned());
+            }
+        });
+        for problem in problems {
+            self.warn(report, problem);
+        }
+        let pruned = pruned.map_err(|error| said("not pruned")(&error))?;
+        report.freed_bytes = Some(pruned.removed_bytes.saturating_sub(pruned.written_bytes));
+        Ok(())
+    }
+
+    /// Replaces the file of metrics. A store that cannot be read has none but those of the runs that could not be noted in it: they say that something is wrong.
+    pub(super) fn write_metrics(&self) -> Result<(), String> {
+        let Self { order, around, .. } = self;
+        let Some(file) = &order.settings.metrics.textfile else { return Ok(()) };
+        let beside = beside(Some(order.settings), around.state, order.store);
+        let read = (around.open)().and_then(|store| report::State::read(store.storage(), &Points::default(), &beside));
+        let state = match read {
+            Ok((state, _)) => state,
+            Err(_) => report::State::of(&Points::default(), Vec::new(), Vec::new(), &beside),
+        };
+        metrics::write_textfile(file, &metrics::render(&state))
+            .map_err(|error| format!("the metrics are not written: {}", chain(&error)))
+    }
+}
