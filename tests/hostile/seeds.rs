@@ -5,6 +5,7 @@
 use std::fs;
 use std::path::Path;
 
+use dbakfs::archive::{ArchiveWriter, Link, NewMember, SparseShape};
 use dbakfs::format::record::{
     Birth, Content, Flags, NewRecord, Place, Record, RecordBlockBuilder, Status, encode_xattrs,
 };
@@ -193,6 +194,7 @@ fn seeds() -> Vec<(&'static str, Vec<Vec<u8>>)> {
                 "/srv/www\n",
             ]),
         ),
+        ("archive", vec![packed()]),
         ("catalog", vec![full(), frozen_catalog(3), doubling(), circle([b"a", b"b"]), circle([b"b", b"b"])]),
         ("columns", vec![[&[3, 0][..], &[2, 1, 2, 3, 0, 0, 1]].concat(), vec![4, 0, 0]]),
         ("exclude", text(&["a/b.o\n*.o\n!b.o\n/a/**/c[0-9]\\ \n", "x\n{a,b}\n"])),
@@ -249,6 +251,41 @@ fn seeds() -> Vec<(&'static str, Vec<Vec<u8>>)> {
         ("view", vec![two, frozen_two, shape::of_two(&doubling(), &[])]),
         ("xattrs", vec![encode_xattrs([(&b"security.capability"[..], &b"\x01\0"[..]), (b"user.\xff", b"")])]),
     ]
+}
+
+fn bare<'a>(path: &'a [u8], meta: &'a Meta, link: Link<'a>) -> NewMember<'a> {
+    NewMember { path, meta, link, xattrs: b"", sparse: None }
+}
+
+/// An archive of a directory, a sparse file with attributes, another name of it, and a link.
+fn packed() -> Vec<u8> {
+    let meta = |kind, size| Meta {
+        kind,
+        mode: 0o644,
+        uid: 3_000_000,
+        gid: 0,
+        nlink: 1,
+        rdev: 0,
+        size,
+        mtime: Timestamp::new(-5, 7),
+    };
+    let xattrs = encode_xattrs([(&b"user.a"[..], &b"value"[..])]);
+    let mut shape = SparseShape::default();
+    let ranges = [10..13, 100_000..100_002, 200_000..200_000];
+    ranges.iter().for_each(|range| shape.add(range));
+    let mut writer = ArchiveWriter::new(Vec::new());
+    let (directory, symlink) = (meta(Kind::Directory, 0), meta(Kind::Symlink, 0));
+    writer.begin(&bare(b"./d/", &directory, Link::None)).unwrap();
+    let file = meta(Kind::File, 200_000);
+    writer
+        .begin(&NewMember { path: b"./d/f", meta: &file, link: Link::None, xattrs: &xattrs, sparse: Some(shape) })
+        .unwrap();
+    writer.map(&shape, |row| ranges.iter().try_for_each(row)).unwrap();
+    writer.data(b"abcde").unwrap();
+    writer.begin(&bare(b"./g", &file, Link::Hard(b"./d/f"))).unwrap();
+    let target = [b't'; 200];
+    writer.begin(&bare(b"./l", &symlink, Link::Symbolic(&target))).unwrap();
+    writer.finish().unwrap()
 }
 
 #[test]
