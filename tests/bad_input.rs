@@ -69,6 +69,9 @@ fn place_without_a_store_is_code_10() {
         &["restore", "1", "dest"],
         &["diff", "1", "2"],
         &["rebuild-index"],
+        &["repair"],
+        &["prune"],
+        &["plan", "src"],
         &["mount", "mnt"],
     ] {
         refused(&place, args, 10, "there is no store at");

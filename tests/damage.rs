@@ -168,6 +168,17 @@ fn restore_of_a_damaged_pack_writes_all_the_rest_and_is_code_4() {
 }
 
 #[test]
+fn a_point_whose_full_is_gone_is_damage_that_names_it() {
+    let place = shelf();
+    fs::write(place.src().join("more"), noise(5, 300_000)).unwrap();
+    let differential = place.backup(&["--differential"]);
+    let full = format!("catalogs/{:08}.catalog", differential["base"].as_u64().unwrap());
+    fs::remove_file(place.store().join(full)).unwrap();
+    place.run(["restore", "src/latest", "dest"]).exits(4).says("the full that it stands on is gone");
+    place.run(["ls", "src/latest"]).exits(4).says("the full that it stands on is gone");
+}
+
+#[test]
 fn backup_after_a_damaged_pack_succeeds_and_is_whole() {
     let place = shelf();
     flip_pack(&place);

@@ -171,7 +171,8 @@ fn too_few_descriptors_are_said_and_cost_nothing() {
         for args in [&["backup", "src", "--force"][..], &["restore", "1", "dest"], &["verify", "--data"], &["prune"]] {
             let mut command = Command::new("prlimit");
             command.arg(format!("--nofile={limit}")).arg(env!("CARGO_BIN_EXE_dbakfs")).args(args);
-            command.env("DBAKFS_STORE", place.store()).current_dir(place.path(""));
+            command.env("DBAKFS_STORE", place.store()).env("STATE_DIRECTORY", place.path("state"));
+            command.current_dir(place.path(""));
             let ran = limited(&mut command);
             if ran.code != 0 {
                 failed += 1;

@@ -1,8 +1,12 @@
 //! Taking over what an earlier backup of the source holds: single versions, and whole directories that cannot be read.
 
-use super::Result;
+use std::sync::atomic::Ordering;
+
+use super::before::Before;
+use super::content::Fresh;
 use super::engine::Engine;
 use super::group::{Born, Group, Slot, Version};
+use super::{BackupError, Result};
 use crate::format::record::{Content, Flags, Place, Status};
 use crate::format::table::Extent;
 use crate::index::PackOf;
@@ -34,11 +38,22 @@ impl Engine<'_> {
             flags: record.flags,
             ctime: record.ctime,
             ino: record.ino,
-            born: Born::Earlier(record.birth),
+            // A directory is of its own point alone.
+            born: if node.is_directory() { Born::Here } else { Born::Earlier(record.birth) },
             data_bytes: record.data_bytes,
             content,
             inline: node.entry.inline().to_vec(),
             xattrs: node.entry.xattrs().to_vec(),
+        })
+    }
+
+    /// What a record says of content that was just put into the store.
+    pub(super) fn list_content(&mut self, fresh: &Fresh) -> Result<Content> {
+        Ok(match fresh.extents.as_slice() {
+            _ if !fresh.inline.is_empty() => Content::Inline,
+            [] => Content::None,
+            [Extent { at: 0, len, place }] if u64::from(*len) == fresh.size => Content::One(*place),
+            extents => self.list_extents(extents)?,
         })
     }
 
@@ -82,6 +97,7 @@ impl Engine<'_> {
             return Ok(None);
         }
         let base = base.filter(|base| base.record().meta.kind == node.entry.record().meta.kind);
+        self.measure_carried(&node, &Before { seen: None, base: base.cloned() })?;
         let version = self.carry(&node)?;
         let status = match (node.entry.record().status, base) {
             (Status::Unread, _) => Status::Unread,
@@ -101,6 +117,9 @@ impl Engine<'_> {
         let mut current = (tree.entries(tree.directory(node)?), Group::default(), None);
         loop {
             let (pairs, group, _) = &mut current;
+            if self.cancel.load(Ordering::Relaxed) {
+                return Err(BackupError::Cancelled);
+            }
             if let Some(pair) = pairs.next_pair()? {
                 if let Some((slot, node)) = self.carry_entry(group, &pair)? {
                     let below = (tree.entries(tree.directory(&node)?), Group::default(), Some(slot));
@@ -118,6 +137,7 @@ impl Engine<'_> {
 
     /// Counts an entry that is taken over unseen, and all below it where nothing else will.
     fn count_carried(&mut self, node: &Node) -> Result<()> {
+        self.progress.entry();
         self.count_entry(&node.entry.record().meta, node.entry.xattrs());
         if node.is_directory() && self.is_differential() && node.layer == Layer::Full {
             let tree = self.previous().clone();

@@ -6,9 +6,10 @@ use super::run::{Done, Made, Outcome, Run};
 use super::{BackupError, Choice, Decision, Notice, Result};
 use crate::format::catalog::PackRef;
 use crate::format::layout;
-use crate::format::{Number, Point, SourceId, Timestamp};
+use crate::format::{Counts, Number, Point, SourceId, Timestamp};
 use crate::index::Fingerprint;
 use crate::pack::Packed;
+use crate::policy::decision::Facts;
 use crate::repository::notes::Notes;
 use crate::repository::{PointNotes, Points, RepositoryError, SourceNotes, WriterLock, marks, tags};
 
@@ -20,16 +21,17 @@ impl Run<'_> {
         mut point: Point,
         points: &Points,
         decision: Decision,
+        facts: Facts,
     ) -> Result<Done> {
         let Engine { writer, chunks, counts, has_changed, settled, .. } = engine;
         let (packed, packs) = chunks.finish()?;
         point.counts = counts;
         point.counts.stored_bytes = packed.iter().map(|packed| packed.pack.file_len).sum();
-        let done = |outcome, counts| Done { outcome, decision, counts };
+        let done = |outcome, counts| Done { outcome, decision, facts, counts };
         let (Some(writer), Some(lock)) = (writer, &self.session.lock) else {
             return Ok(done(Outcome::Tried { has_changed }, counts));
         };
-        let newest = points.of_source(self.name.as_str()).max_by_key(|point| point.time);
+        let newest = points.backups_of(self.name.as_str()).max_by_key(|point| point.time);
         // A full that is asked for or due is made for its own sake.
         let is_wanted = self.options.force || matches!(decision.choice, Choice::Full { .. });
         if let Some(newest) = newest.filter(|_| !has_changed && !is_wanted) {
@@ -42,26 +44,23 @@ impl Run<'_> {
             self.tell_index(&packed, point.family, settled, &[]);
             return Ok(done(Outcome::Unchanged(Box::new(newest.clone())), counts));
         }
-        self.check_packs(&packs)?;
         let mut notes = points.notes.clone();
         let mut all = points.points.clone();
         all.push(point.clone());
         let writes = self.tag_writes(&all, &mut notes, point.number)?;
-        if !lock.is_current(&self.session.store)? {
-            return Err(BackupError::LockLost);
-        }
-        let reserved = marks::reserve(&self.session.store, lock, Points::highest(self.session.store.storage())?)?;
-        if let Some(problem) = reserved.problem {
-            (self.notify)(Notice::Problem(problem.to_string()));
-        }
-        if reserved.value != point.number {
-            return Err(BackupError::NumberTaken { number: point.number });
-        }
+        self.reserve(lock, point.number, &packs)?;
         // The new point's tags are there before the point is; those of other points go after it has come.
-        let (own, others): (Vec<_>, Vec<_>) = writes.into_iter().partition(|(number, _)| *number == point.number);
+        let (mut own, others): (Vec<_>, Vec<_>) = writes.into_iter().partition(|(number, _)| *number == point.number);
+        if let Some(keep) = self.options.keep.as_ref().filter(|_| point.is_full()) {
+            if own.is_empty() {
+                own.push((point.number, PointNotes::default()));
+            }
+            own.iter_mut().for_each(|(_, notes)| notes.keep = Some(keep.clone()));
+        }
         for (number, changed) in own {
             changed.write(&self.session.store, lock, number)?;
         }
+        let alarm = self.raise_alarm(lock, points, &point)?;
         point.finished = self.options.clock.unwrap_or_else(Timestamp::now);
         let catalog_bytes = writer.finish(&point, packs)?;
         // The point is made. What fails from here on is said, and mended by the next backup: a tag that two points hold is the newer one's.
@@ -77,7 +76,37 @@ impl Run<'_> {
         self.tell_index(&packed, point.family, settled, &outdated);
         let counts = point.counts;
         let packs = packed.iter().map(|packed| packed.pack).collect();
-        Ok(done(Outcome::Made(Box::new(Made { point, catalog_bytes, packs })), counts))
+        Ok(done(Outcome::Made(Box::new(Made { point, catalog_bytes, packs, alarm })), counts))
+    }
+
+    /// Commits a point that is no backup: what does not come from the source says nothing of its last success, and no tag goes to it.
+    pub(super) fn publish(&self, engine: Engine<'_>, mut point: Point) -> Result<Option<Made>> {
+        let Engine { writer, chunks, counts, .. } = engine;
+        let (packed, packs) = chunks.finish()?;
+        point.counts = Counts { stored_bytes: packed.iter().map(|packed| packed.pack.file_len).sum(), ..counts };
+        let (Some(writer), Some(lock)) = (writer, &self.session.lock) else { return Ok(None) };
+        self.reserve(lock, point.number, &packs)?;
+        point.finished = self.options.clock.unwrap_or_else(Timestamp::now);
+        let catalog_bytes = writer.finish(&point, packs)?;
+        self.tell_index(&packed, point.family, Vec::new(), &[]);
+        let packs = packed.iter().map(|packed| packed.pack).collect();
+        Ok(Some(Made { point, catalog_bytes, packs, alarm: None }))
+    }
+
+    /// What must hold, and be durable, before the catalog is renamed: its packs are there, the lock is the store's, the number is used up.
+    fn reserve(&self, lock: &WriterLock, number: Number, packs: &[PackRef]) -> Result<()> {
+        self.check_packs(packs)?;
+        if !lock.is_current(&self.session.store)? {
+            return Err(BackupError::LockLost);
+        }
+        let reserved = marks::reserve(&self.session.store, lock, Points::highest(self.session.store.storage())?)?;
+        if let Some(problem) = reserved.problem {
+            (self.notify)(Notice::Problem(problem.to_string()));
+        }
+        if reserved.value != number {
+            return Err(BackupError::NumberTaken { number });
+        }
+        Ok(())
     }
 
     /// What must be written so that the tags stand at `number`, each point once, in order.
@@ -133,7 +162,7 @@ impl Run<'_> {
     }
 
     /// Tells the index what the catalog knows already. An index that refuses is set aside: the next backup makes it anew.
-    fn tell_index(
+    pub(super) fn tell_index(
         &self,
         packed: &[Packed],
         family: u32,

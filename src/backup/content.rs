@@ -1,6 +1,7 @@
 //! Reading the content of one file and putting it into the store: whole if small, cut where its content says if large.
 
-use std::io;
+use std::io::{self, Read as _};
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -15,7 +16,7 @@ use crate::format::table::Extent;
 use crate::overlay::{Node, PointTree};
 use crate::pack::{BlockReader, Class};
 use crate::repository::config::Chunking;
-use crate::source::{OpenFile, Piece, PieceShape, Pieces, StreamPieces, Then};
+use crate::source::{OpenFile, Piece, PieceShape, Pieces, RangePieces, StreamPieces, Then};
 
 /// Bytes that are read from a large file at once.
 const READ_BYTES: usize = 1 << 20;
@@ -121,6 +122,29 @@ impl ContentReader {
         }
         let input = io::Read::chain(begin.as_slice(), input);
         self.cut(&mut StreamPieces::new(input, self.shape()), 0, trail, store, progress)
+    }
+
+    /// Reads a file of an archive and puts its data into `store`: `size` bytes, of which those in `ranges`, or all, follow each other in `input`.
+    pub(super) fn read_member(
+        &mut self,
+        input: &mut dyn io::Read,
+        size: u64,
+        ranges: Option<&[Range<u64>]>,
+        trail: Trail<'_>,
+        store: &mut ChunkStore<'_>,
+        progress: &Progress,
+    ) -> Result<Fresh, ContentError> {
+        if ranges.is_none() && size <= self.limits.most_whole_bytes() {
+            let mut whole = std::mem::take(&mut self.whole);
+            whole.clear();
+            let read = io::Read::take(input, size).read_to_end(&mut whole).map_err(ContentError::Source);
+            let fresh = read.and_then(|_| Ok(self.put_whole(&whole, store, progress)?));
+            self.whole = whole;
+            return fresh;
+        }
+        let whole = 0..size;
+        let ranges = ranges.unwrap_or(std::slice::from_ref(&whole));
+        self.cut(&mut RangePieces::new(input, ranges, self.shape()), size, trail, store, progress)
     }
 
     /// Takes a small file that was read whole, and puts it into `store` unless it is tiny.

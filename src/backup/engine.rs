@@ -28,6 +28,10 @@ pub(super) struct Settings {
     pub(super) choice: Choice,
     /// Read every file, whatever its stat says.
     pub(super) checksum: bool,
+    /// Read no file: what may have changed counts as changed.
+    pub(super) only_looks: bool,
+    /// Bytes that the backup may have; none where it may have any number.
+    pub(super) most_bytes: Option<u64>,
 }
 
 /// One backup of one source under way.
@@ -226,7 +230,10 @@ impl Engine<'_> {
         if is_partial && !before.is_hidden {
             return self.carry_pair(group, &pair);
         }
-        self.has_changed |= pair.seen().is_some() && !before.is_hidden;
+        if pair.seen().is_some() && !before.is_hidden {
+            self.has_changed = true;
+            self.measure_gone(&pair)?;
+        }
         if let Some(base) = pair.base.filter(|_| self.is_differential()) {
             group.push_whiteout(base.name(), &base.record().meta, base.number());
             self.counts.deleted += 1;
@@ -255,6 +262,9 @@ impl Engine<'_> {
                 return Ok(None);
             }
         };
+        if let Some(seen) = before.seen.as_ref().filter(|seen| seen.entry.record().meta.kind != stat.meta.kind) {
+            self.measure_gone_node(seen)?;
+        }
         if stat.meta.kind != Kind::Directory {
             let early = listing.early(position).map(|file| (file, listing.taken_at));
             self.leaf(group, &listing.dir, name, &stat, early, before)?;

@@ -39,6 +39,9 @@ impl Engine<'_> {
                 return self.adopt(group, name, stat, before, candidate, Flags::default());
             }
         }
+        if self.settings.only_looks {
+            return self.unseen(group, name, stat, before);
+        }
         let former = candidates.iter().flatten().next();
         let read = match early {
             Some((early, taken_at)) => self.take_early(early, taken_at, *stat)?,
@@ -56,6 +59,9 @@ impl Engine<'_> {
             }
             Read::Gone => {
                 self.has_changed |= before.seen.is_some();
+                if let Some(seen) = &before.seen {
+                    self.measure_gone_node(seen)?;
+                }
                 if let Some(base) = &before.base {
                     group.push_whiteout(name, &base.record().meta, base.number());
                     self.counts.deleted += 1;
@@ -69,12 +75,26 @@ impl Engine<'_> {
         }
     }
 
+    /// Deals with an entry that may have changed, and that nobody reads to find out.
+    fn unseen(&mut self, group: &mut Group, name: &[u8], stat: &Stat, before: &Before) -> Result<()> {
+        self.has_changed = true;
+        self.measure_unseen(stat)?;
+        let version = Version::bare(stat.meta, Flags::RECHECK);
+        if stat.meta.nlink > 1 {
+            let (id, _) = self.links.begin(stat, None);
+            self.links.keep(id, Named::Listed(version.clone()));
+        }
+        self.count_entry(&version.meta, &[]);
+        self.push(group, name, &version, before);
+        Ok(())
+    }
+
     /// The versions that an entry of this kind may turn out to be: the previous point's first, then the base's if it is another. One whose data
     /// is gone is none: the entry is read again, and its data stored anew.
     pub(super) fn candidates(&self, before: &Before, kind: Kind) -> Result<[Option<Node>; 2]> {
         let seen = before.seen.clone().filter(|seen| seen.entry.record().meta.kind == kind);
         let base = before.base_of_kind(kind).map(|base| Node { layer: Layer::Full, entry: base.clone() });
-        let base = base.filter(|base| seen.as_ref().is_none_or(|seen| !is_same_node(seen, base)));
+        let base = base.filter(|base| seen.as_ref().is_none_or(|seen| !seen.is_same(base)));
         let mut candidates = [seen, base];
         for candidate in &mut candidates {
             if let Some(node) = candidate
@@ -116,8 +136,9 @@ impl Engine<'_> {
         self.has_changed |= before
             .seen
             .as_ref()
-            .is_none_or(|seen| !is_same_node(seen, candidate) || seen.entry.record().status == Status::Unread);
+            .is_none_or(|seen| !seen.is_same(candidate) || seen.entry.record().status == Status::Unread);
         self.count_entry(&record.meta, candidate.entry.xattrs());
+        self.measure_return(candidate, before)?;
         let mut link = None;
         let mut is_free = true;
         if stat.meta.nlink > 1 {
@@ -131,6 +152,7 @@ impl Engine<'_> {
             }
             return Ok(());
         }
+        self.measure_carried(candidate, before)?;
         let mut version = self.carry(candidate)?;
         version.flags = flags;
         (version.ctime, version.ino) = (stat.ctime, stat.ino);
@@ -166,8 +188,7 @@ impl Engine<'_> {
         };
         let candidates = self.candidates(before, kind)?;
         let known = candidates.iter().flatten().find(is_known);
-        self.has_changed |=
-            known.is_none_or(|known| before.seen.as_ref().is_none_or(|seen| !is_same_node(seen, known)));
+        self.has_changed |= known.is_none_or(|known| before.seen.as_ref().is_none_or(|seen| !seen.is_same(known)));
         if let Some(known) = known.filter(|known| self.is_differential() && known.layer == Layer::Full) {
             self.count_entry(&known.entry.record().meta, known.entry.xattrs());
             return Ok(());
@@ -216,12 +237,10 @@ impl Engine<'_> {
             (self.notify)(Notice::Torn { path: path() });
         }
         self.has_changed = true;
-        let content = match fresh.content.extents.as_slice() {
-            _ if !fresh.content.inline.is_empty() => Content::Inline,
-            [] => Content::None,
-            [Extent { at: 0, len, place }] if u64::from(*len) == fresh.content.size => Content::One(*place),
-            extents => self.list_extents(extents)?,
-        };
+        if fresh.stat.meta.kind == Kind::File {
+            self.measure_fresh(&fresh.content, before)?;
+        }
+        let content = self.list_content(&fresh.content)?;
         let mut version = Version {
             meta: fresh.meta(),
             flags,
@@ -261,6 +280,7 @@ impl Engine<'_> {
             return Ok(());
         };
         self.has_changed |= seen.entry.record().status != Status::Unread;
+        self.measure_carried(seen, before)?;
         let mut version = self.carry(seen)?;
         version.flags = version.flags.with(Flags::RECHECK);
         self.count_entry(&version.meta, &version.xattrs);
@@ -274,7 +294,7 @@ impl Engine<'_> {
     }
 
     /// Whether what was read is the version that `candidate` holds.
-    fn is_same_version(&mut self, fresh: &FreshLeaf, candidate: &Node) -> Result<bool> {
+    pub(super) fn is_same_version(&mut self, fresh: &FreshLeaf, candidate: &Node) -> Result<bool> {
         let entry = &candidate.entry;
         let record = entry.record();
         if record.flags.has(Flags::NO_CONTENT)
@@ -303,7 +323,3 @@ impl Engine<'_> {
 /// What is said of an entry that was never seen by anybody.
 const UNKNOWN: Meta =
     Meta { kind: Kind::File, mode: 0, uid: 0, gid: 0, nlink: 1, rdev: 0, size: 0, mtime: Timestamp::new(0, 0) };
-
-fn is_same_node(one: &Node, other: &Node) -> bool {
-    one.layer == other.layer && one.entry.number() == other.entry.number()
-}

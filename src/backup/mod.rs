@@ -3,6 +3,7 @@
 //! Owns the comparison of a source with earlier backups and the decision what is read and listed. Refuses to know how bytes are laid
 //! out or files opened. Invariant: nothing is visible until the catalog is renamed, and by then every pack that it refers to is durable.
 
+mod alarm;
 mod before;
 mod carry;
 mod chunk_ids;
@@ -13,11 +14,14 @@ mod directory;
 mod engine;
 mod entry;
 mod group;
+mod import;
 mod leaf;
 mod links;
 mod lost;
+mod measure;
 mod pack_table;
 mod prepare;
+mod promote;
 mod report;
 mod run;
 mod session;
@@ -28,6 +32,8 @@ pub mod version;
 use std::path::PathBuf;
 
 pub use crate::policy::decision::{Choice, Decision, Mode, Reason};
+pub use import::{Base, Import, ImportError, Planned, Prepared, plan, prepare};
+pub use promote::Promotion;
 pub use report::{Notice, Progress};
 pub use run::{Done, Made, Options, Outcome, Subject};
 pub use session::{Session, rebuild_index};
@@ -36,8 +42,8 @@ use crate::catalog::CatalogError;
 use crate::format::pack::PackId;
 use crate::index::IndexError;
 use crate::pack::PackError;
-use crate::repository::RepositoryError;
 use crate::repository::tags::TagError;
+use crate::repository::{RepositoryError, SourceNameError};
 use crate::source::StartError;
 use crate::storage::StorageError;
 
@@ -74,6 +80,9 @@ pub enum BackupError {
     /// A file of the store.
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// A name that cannot be a source's.
+    #[error(transparent)]
+    Name(#[from] SourceNameError),
     /// A tag stands elsewhere.
     #[error(transparent)]
     Tag(#[from] TagError),
@@ -102,6 +111,18 @@ pub enum BackupError {
     /// The file that this writer has locked is not the store's lock file any more.
     #[error("the writer lock was removed or replaced while the backup ran; nothing was committed")]
     LockLost,
+    /// The differential is larger than it may be; another attempt makes a full.
+    #[error("the differential holds {bytes} bytes or more, which is more than it may")]
+    TooLarge {
+        /// The bytes that had been counted.
+        bytes: u64,
+    },
+    /// There is nothing to promote.
+    #[error("backup {number} is a full already")]
+    FullAlready {
+        /// The point.
+        number: crate::format::Number,
+    },
     /// The backup was told to stop.
     #[error("the backup was stopped; nothing was committed")]
     Cancelled,

@@ -34,6 +34,11 @@ impl PackTable {
         row
     }
 
+    /// The pack of a row.
+    pub(super) fn get(&self, row: u32) -> Option<PackOf> {
+        self.rows.get(row as usize).copied()
+    }
+
     /// The table with every pack's name; `named` gives those of the session.
     pub(super) fn finish(self, named: &HashMap<u32, PackRef>) -> Vec<PackRef> {
         let name = |pack: PackOf| match pack {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::format::Number;
+use crate::repository::Alarm;
 use crate::source::Descend;
 
 /// How far a backup has come; any thread may look.
@@ -27,6 +28,11 @@ impl Progress {
     #[must_use]
     pub fn entries(&self) -> u64 {
         self.entries.load(Ordering::Relaxed)
+    }
+
+    /// Begins again.
+    pub(super) fn restart(&self) {
+        self.entries.store(0, Ordering::Relaxed);
     }
 
     pub(super) fn expect(&self, entries: u64) {
@@ -86,6 +92,15 @@ pub enum Notice {
     ClockBehind,
     /// A differential was asked for, and there is no full to build on.
     FullInstead,
+    /// A differential was asked for, and is larger than the rules would let it be.
+    LargeDifferential {
+        /// Its bytes.
+        bytes: u64,
+        /// Those of its full.
+        full_bytes: u64,
+    },
+    /// A differential became too large while it was made; a full is made from the beginning, of which what is packed already is part.
+    BecomesFull,
     /// A base that cannot be built on was passed over.
     BaseUnusable {
         /// The full.
@@ -93,6 +108,8 @@ pub enum Notice {
         /// What is wrong with it.
         error: String,
     },
+    /// The point changed far more than the source's points use to: nothing of the source is forgotten by rules or pruned until somebody has looked.
+    Alarm(Alarm),
     /// Something in the store is wrong that does not stop the backup.
     Problem(String),
 }

@@ -23,14 +23,16 @@ use crate::format::{CatalogId, Counts, Number, Origin, Point, PointKind, SourceI
 use crate::index::SettledBlock;
 use crate::overlay::PointTree;
 use crate::pack::PackOptions;
-use crate::policy::decision::{DecisionRules, OpenSeries, Today, decide};
+use crate::policy::decision::{DecisionRules, Facts, OpenSeries, Today, decide, due, threshold_bytes};
+use crate::policy::retention::KeepRules;
+use crate::policy::surge::SurgeRules;
 use crate::repository::tags::Moving;
-use crate::repository::{CacheBytes, Points, Reader, SourceName, SourceNotes, Tag, marks, notes, when};
+use crate::repository::{Alarm, CacheBytes, Points, Reader, SourceName, SourceNotes, Tag, marks, notes};
 use crate::source::{self, ReadAhead, Walk};
 use jiff::tz::TimeZone;
 
 /// Memory for what is read of earlier backups, in bytes.
-const CACHE: CacheBytes = CacheBytes { catalogs: 24 << 20, blocks: 4 << 20 };
+pub(super) const CACHE: CacheBytes = CacheBytes { catalogs: 24 << 20, blocks: 4 << 20 };
 
 /// What is backed up.
 pub enum Subject {
@@ -57,6 +59,10 @@ pub struct Options {
     pub mode: Mode,
     /// What `Mode::Auto` goes by.
     pub rules: DecisionRules,
+    /// The rules of what is kept that a series begun by this backup goes by; the rules of the day where none are noted.
+    pub keep: Option<KeepRules>,
+    /// When a change is out of the ordinary.
+    pub alarm: SurgeRules,
     /// Where days begin; the system's zone if absent.
     pub zone: Option<TimeZone>,
     /// What the clock is taken to say, for those who try another; the system's clock if absent.
@@ -65,6 +71,8 @@ pub struct Options {
     pub force: bool,
     /// Read every file, whatever its stat says.
     pub checksum: bool,
+    /// In a dry run: read no file, but count what may have changed as changed.
+    pub only_look: bool,
     /// Tags for the point.
     pub tags: Vec<Tag>,
     /// Take the tags away from where they stand.
@@ -73,6 +81,10 @@ pub struct Options {
     pub rename_source: bool,
     /// This machine's name.
     pub host: String,
+    /// How hard fulls are compressed (zstd); as the store says if absent.
+    pub full_level: Option<i32>,
+    /// How hard differentials are.
+    pub differential_level: Option<i32>,
 }
 
 /// What a backup came to.
@@ -82,6 +94,8 @@ pub struct Done {
     pub outcome: Outcome,
     /// Full or differential, and why.
     pub decision: Decision,
+    /// What that was decided by.
+    pub facts: Facts,
     /// What was counted; where no point was made, what one would have counted.
     pub counts: Counts,
 }
@@ -109,6 +123,8 @@ pub struct Made {
     pub catalog_bytes: u64,
     /// Packs that it wrote.
     pub packs: Vec<PackRef>,
+    /// The alarm that it raised.
+    pub alarm: Option<Alarm>,
 }
 
 /// One attempt at a backup.
@@ -119,13 +135,16 @@ pub(super) struct Run<'a> {
     pub(super) progress: &'a Progress,
     pub(super) notify: &'a dyn Fn(Notice),
     pub(super) cancel: &'a Arc<AtomicBool>,
+    /// Bytes that were counted by an attempt at a differential that became too large: a full is made.
+    pub(super) too_large: Option<u64>,
 }
 
 /// What is built on.
-struct Ground {
-    decision: Decision,
-    previous: Option<PointTree>,
-    family: u32,
+pub(super) struct Ground {
+    pub(super) decision: Decision,
+    pub(super) previous: Option<PointTree>,
+    pub(super) family: u32,
+    pub(super) facts: Facts,
 }
 
 impl Run<'_> {
@@ -140,7 +159,7 @@ impl Run<'_> {
         let walk = match subject {
             Subject::Tree { path, walk } => {
                 walk.cancel = Arc::clone(self.cancel);
-                walk.read_ahead = Some(self.read_ahead(&points));
+                walk.read_ahead = (!self.options.only_look).then(|| self.read_ahead(&points));
                 Some(Walk::start(path, walk.clone())?)
             }
             Subject::Stream { .. } => None,
@@ -151,10 +170,9 @@ impl Run<'_> {
         // Only looked at: it is reserved when there is something to commit.
         let number = marks::next(store, Points::highest(store.storage())?)?;
         let ground = self.ground(&reader, &points, unusable, number, clock)?;
-        let newest_time = points.times_of(self.name.as_str()).max();
-        let (time, _) = when::next_point_time(clock, newest_time);
+        let time = points.next_time(self.name.as_str(), clock);
         // Not by their times: those of backups in quick succession are ahead of a clock that was always right.
-        if points.of_source(self.name.as_str()).any(|point| point.clock > clock) {
+        if points.backups_of(self.name.as_str()).any(|point| point.clock > clock) {
             (self.notify)(Notice::ClockBehind);
         }
         let mut id = [0; 16];
@@ -165,23 +183,30 @@ impl Run<'_> {
             self.progress.expect(counts.files + counts.directories + counts.others);
         }
         // Nothing can be said to be unchanged where the newest point itself cannot be compared with.
-        let newest = points.of_source(self.name.as_str()).map(|point| point.number).max();
+        let newest = points.backups_of(self.name.as_str()).map(|point| point.number).max();
         let is_newest = newest.is_some() && newest == ground.previous.as_ref().map(|tree| tree.point().number);
         let distrusted = notes::distrusted(&points.notes);
         let mut engine = self.engine(&reader, &ground, &distrusted, number, id, is_newest)?;
-        match (subject, walk) {
-            (Subject::Stream { name, input }, _) => engine.run_stream(name, input)?,
+        let compared = match (subject, walk) {
+            (Subject::Stream { name, input }, _) => engine.run_stream(name, input),
             (_, Some(mut walk)) => {
                 let root = walk.root().clone();
-                engine.run(&root.stat, &root.dir, &mut walk)?;
+                engine.run(&root.stat, &root.dir, &mut walk)
             }
             (Subject::Tree { .. }, None) => unreachable!("a tree is walked"),
+        };
+        if let Err(error) = compared {
+            if matches!(error, BackupError::TooLarge { .. }) {
+                self.keep_packs(engine, ground.family)?;
+            }
+            return Err(error);
         }
+        let decision = self.settled(&ground, &engine);
         // Whoever stops a pipe stops both ends of it: what came until then is not the whole stream.
         if self.cancel.load(Ordering::Relaxed) {
             return Err(BackupError::Cancelled);
         }
-        let kind = match ground.decision.choice {
+        let kind = match decision.choice {
             Choice::Full { .. } => PointKind::Full,
             Choice::Differential { base } => {
                 PointKind::Differential { base, base_id: reader.catalog(base)?.point().id }
@@ -203,7 +228,34 @@ impl Run<'_> {
             has_xattrs: engine.has_xattrs,
             program: concat!("dbakfs ", env!("CARGO_PKG_VERSION")).to_owned(),
         };
-        self.conclude(engine, point, &points, ground.decision)
+        self.conclude(engine, point, &points, decision, ground.facts)
+    }
+
+    /// The decision, now that everything has been read.
+    fn settled(&self, ground: &Ground, engine: &Engine<'_>) -> Decision {
+        let rules = &self.options.rules;
+        let (Choice::Differential { .. }, Some(OpenSeries { full_bytes, .. })) =
+            (ground.decision.choice, ground.facts.series)
+        else {
+            return ground.decision;
+        };
+        let bytes = engine.counts.size_bytes;
+        if matches!(engine.settings.choice, Choice::Full { .. }) {
+            // A stream became one when it had been read.
+            let reason = Reason::TooLarge { bytes, full_bytes, percent: rules.diff_threshold };
+            return Decision { choice: engine.settings.choice, reason };
+        }
+        if self.options.mode == Mode::Differential && bytes > threshold_bytes(rules, full_bytes) {
+            (self.notify)(Notice::LargeDifferential { bytes, full_bytes });
+        }
+        ground.decision
+    }
+
+    /// Makes durable, and known to the index, what an attempt has packed: the next one finds it there.
+    fn keep_packs(&self, engine: Engine<'_>, family: u32) -> Result<()> {
+        let (packed, _) = engine.chunks.finish()?;
+        self.tell_index(&packed, family, Vec::new(), &[]);
+        Ok(())
     }
 
     /// What is read before the comparison asks for it: all where there is nothing to compare with, else what has changed since the last backup.
@@ -228,7 +280,7 @@ impl Run<'_> {
             }
         };
         let known =
-            noted.or_else(|| points.of_source(self.name.as_str()).next_back().map(|point| point.source.clone()));
+            noted.or_else(|| points.backups_of(self.name.as_str()).next_back().map(|point| point.source.clone()));
         if let Some(known) = known.filter(|known| known.path != path_bytes && !self.options.rename_source) {
             return Err(BackupError::SourceElsewhere {
                 name: self.name.to_string(),
@@ -241,7 +293,7 @@ impl Run<'_> {
 
     /// Refuses, before anything is read, a tag that stands at a point which will not be the newest.
     fn refuse_taken_tags(&self, points: &Points) -> Result<()> {
-        let newest = points.of_source(self.name.as_str()).max_by_key(|point| point.time);
+        let newest = points.backups_of(self.name.as_str()).max_by_key(|point| point.time);
         let Some(newest) = newest else { return Ok(()) };
         for tag in &self.options.tags {
             crate::repository::tags::assign(&points.points, &points.notes, newest.number, tag, self.moving())?;
@@ -276,44 +328,48 @@ impl Run<'_> {
                 }
             }
         };
-        // What was imported or promoted stands outside the rotation.
-        let is_own = |point: &&Point| point.origin == Origin::Backup;
-        let of_source = || points.of_source(self.name.as_str()).filter(is_own).rev();
+        let of_source = || points.backups_of(self.name.as_str()).rev();
         let fulls = || of_source().filter(|point| point.is_full());
         let full = fulls().find_map(|point| usable(&point));
         let series = full.as_ref().map(|tree| OpenSeries {
             full: tree.point().number,
             full_time: tree.point().time,
             length: points.length_of_series(tree.point().number),
+            full_bytes: tree.point().counts.full_bytes(),
         });
         let today = Today { now: clock, zone: self.options.zone.clone().unwrap_or_else(TimeZone::system) };
-        let decision = decide(
-            self.options.mode,
-            &self.options.rules,
-            &today,
-            series.as_ref(),
-            fulls().map(|point| point.time).max(),
-            fulls().filter(|point| point.family == point.number.0).map(|point| point.time).max(),
-        );
+        let facts = Facts {
+            series,
+            newest_full: fulls().map(|point| point.time).max(),
+            newest_independent: fulls().filter(|point| point.family == point.number.0).map(|point| point.time).max(),
+        };
+        let rules = &self.options.rules;
+        let decision = decide(self.options.mode, rules, &today, &facts);
         if self.options.mode == Mode::Differential && decision.reason == Reason::NoFull {
             (self.notify)(Notice::FullInstead);
         }
         let family = full.as_ref().map_or(0, |tree| tree.point().family);
+        let decision = match (self.too_large, series) {
+            (Some(bytes), Some(OpenSeries { full_bytes, .. })) => {
+                due(rules, &today, &facts, Reason::TooLarge { bytes, full_bytes, percent: rules.diff_threshold })
+            }
+            _ => decision,
+        };
         Ok(match decision.choice {
-            Choice::Full { independent: true } => Ground { decision, previous: None, family: number.0 },
+            Choice::Full { independent: true } => Ground { decision, facts, previous: None, family: number.0 },
             Choice::Full { independent: false } => {
                 // Of the same family, whatever was usable when: an independent series refers to nothing older.
                 let previous = of_source().filter(|point| point.family == family).find_map(|point| usable(&point));
-                Ground { decision, previous, family }
+                Ground { decision, facts, previous, family }
             }
             Choice::Differential { base } => {
                 let previous = of_source().filter(|point| point.series() == base).find_map(|point| usable(&point));
-                Ground { decision, previous, family }
+                Ground { decision, facts, previous, family }
             }
         })
     }
 
-    fn engine<'e>(
+    pub(super) fn engine<'e>(
         &'e self,
         reader: &'e Reader,
         ground: &Ground,
@@ -325,11 +381,13 @@ impl Run<'_> {
         let store = &self.session.store;
         let chunking = store.config().chunking;
         let is_dry = self.session.lock.is_none();
-        let writer =
-            if is_dry { None } else { Some(CatalogWriter::create(store.storage(), number, id, chunking.zstd_level)?) };
+        let is_differential = matches!(ground.decision.choice, Choice::Differential { .. });
+        let level = if is_differential { self.options.differential_level } else { self.options.full_level };
+        let level = level.unwrap_or(chunking.zstd_level);
+        let writer = if is_dry { None } else { Some(CatalogWriter::create(store.storage(), number, id, level)?) };
         let options = PackOptions {
             family: ground.family,
-            level: chunking.zstd_level,
+            level,
             small_block_bytes: chunking.small_block_bytes,
             large_block_bytes: chunking.large_block_bytes,
         };
@@ -365,7 +423,19 @@ impl Run<'_> {
             (self.notify)(Notice::Problem(format!("pack {pack} is {why}: what lay in it is read again")));
         }
         Ok(Engine {
-            settings: Settings { number, choice: ground.decision.choice, checksum: self.options.checksum },
+            settings: Settings {
+                number,
+                choice: ground.decision.choice,
+                checksum: self.options.checksum,
+                only_looks: self.options.only_look,
+                // Only who left the choice to the rules gets another type than was chosen; whoever only looks wants to know how far it is.
+                most_bytes: match ground.facts.series {
+                    Some(series) if self.options.mode == Mode::Auto && !self.options.only_look && is_differential => {
+                        Some(threshold_bytes(&self.options.rules, series.full_bytes))
+                    }
+                    _ => None,
+                },
+            },
             reader,
             previous: ground.previous.clone(),
             lost,

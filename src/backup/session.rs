@@ -59,6 +59,18 @@ impl Session {
         Self { store: store.clone(), index: RefCell::new(IndexState::Unusable), lock: None }
     }
 
+    /// The store.
+    #[must_use]
+    pub const fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The writer lock, for who notes what came of a backup; none in a dry run.
+    #[must_use]
+    pub const fn writer(&self) -> Option<&WriterLock> {
+        self.lock.as_ref()
+    }
+
     /// The index, waited for if need be. Says once what was found when it was opened.
     pub(super) fn index(&self, notify: &dyn Fn(Notice)) -> Result<RefMut<'_, Prepared>> {
         let mut state = self.index.borrow_mut();
@@ -108,9 +120,15 @@ impl Session {
         cancel: &Arc<AtomicBool>,
     ) -> Result<Done> {
         let mut unusable = BTreeSet::new();
+        let mut too_large = None;
         loop {
-            let run = Run { session: self, name, options, progress, notify, cancel };
+            let run = Run { session: self, name, options, progress, notify, cancel, too_large };
             match run.once(&mut subject, &unusable) {
+                Err(BackupError::TooLarge { bytes }) if too_large.is_none() => {
+                    too_large = Some(bytes);
+                    progress.restart();
+                    notify(Notice::BecomesFull);
+                }
                 // What a damaged catalog says cannot be built on; what it does not say is read from the source.
                 Err(BackupError::Catalog(CatalogError::Damaged { number, part, source }))
                     if matches!(subject, Subject::Tree { .. }) && unusable.insert(number) =>

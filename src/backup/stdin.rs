@@ -7,11 +7,11 @@ use super::content::ContentError;
 use super::engine::Engine;
 use super::group::{Group, Version};
 use super::leaf::FreshLeaf;
-use super::{BackupError, Result};
+use super::{BackupError, Choice, Result};
 use crate::catalog::Entry;
 use crate::format::record::{Content, Flags, Status};
 use crate::format::{Kind, Meta, Stat, Timestamp};
-use crate::overlay::Layer;
+use crate::overlay::{Layer, Node};
 use crate::source::Margin;
 
 impl Engine<'_> {
@@ -50,6 +50,18 @@ impl Engine<'_> {
         };
         let stat = Stat { meta: meta(Kind::File, 0o600), ctime: taken_at, ino: 0, dev: 0, allocated_bytes: 0 };
         let fresh = FreshLeaf { stat, taken_at, xattrs: Vec::new(), content, is_torn: false };
+        // A stream cannot be read again: what it is to be is settled now that all of it is here.
+        let mut there = there;
+        if let Some(most) = self.settings.most_bytes.take() {
+            let old = there.base_of_kind(Kind::File).cloned().map(|entry| Node { layer: Layer::Full, entry });
+            if self.is_differential() && self.fresh_beyond(&fresh.content, old.as_ref())? > most {
+                self.settings.choice = Choice::Full { independent: false };
+                (there.base, base) = (None, None);
+                // All that is in it yet are whiteouts.
+                group = Group::default();
+                self.counts.deleted = 0;
+            }
+        }
         self.fresh(&mut group, name, &fresh, &there, &candidates, Margin::FINE, &|| "standard input".into())?;
         while before.peek()?.is_some() {
             self.absent(&mut before, &mut group, false)?;

@@ -7,26 +7,33 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
 
+use dbakfs::automation;
 use dbakfs::backup::{Choice, Done, Mode, Notice, Options, Outcome, Progress, Session, Subject};
 use dbakfs::format::record::is_name;
-use dbakfs::policy::decision::DecisionRules;
+use dbakfs::policy::decision::{DecisionRules, IndependentFull};
+use dbakfs::policy::schedule::Task;
+use dbakfs::policy::surge::SurgeRules;
+use dbakfs::policy::{Secs, Weekday};
 use dbakfs::repository::config::Chunking;
 use dbakfs::repository::{SourceName, Store, Tag};
-use dbakfs::source::{self, Descend, Exclude, stat};
+use dbakfs::source::{self, Descend};
 use dbakfs::storage::Wait;
 use indicatif::{HumanBytes, HumanCount, ProgressBar};
 use serde_json::json;
 
 use super::check::{self, Asked, Checked, How};
+use super::ledger::{Began, Ledger};
+use super::selection::Selection;
 use super::{Exit, Failure, Global, Result, output, points, progress, settings, signals, store};
 
 /// Back up directories, each as a point in time of its own
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
-Without a mode it is --auto: a full where there is none to build on, else a differential. Where nothing has changed since the newest \
-point of the name no new point is made (but with --force, or for --full --independent), and the exit code is 0.
+Without a mode it is --auto, which makes a full where it is --full-day and there is none of that day, there is no full to build on, the full is \
+--max-full-age old, the series has --max-series-length points, or a differential would exceed --diff-threshold of the full; else a differential. \
+`dbakfs plan` shows what it would be, and why. Rules that are not given are those of the configuration. Where nothing has changed since the \
+newest point of the name no new differential is made (but with --force), and the exit code is 0; a full is made all the same.
 
 What was written is then read back from the medium and checked: all of it (--verify written), the catalog and one block in sixteen (sample), the \
 whole store (full), or nothing (off). Damage ends it with exit code 4; a check that could not be made with 3. The point stays.
@@ -49,9 +56,11 @@ pub(crate) struct Args {
     /// Make a differential: it lists what differs from the newest full
     #[arg(long, group = "mode")]
     differential: bool,
-    /// Make a full where there is none to build on, else a differential
+    /// Make what the rules ask for: see below [default]
     #[arg(long, group = "mode")]
     auto: bool,
+    #[command(flatten)]
+    rules: Rules,
     /// Share no data with anything older, nor let later backups of the name do so
     #[arg(long, requires = "full")]
     independent: bool,
@@ -67,18 +76,8 @@ pub(crate) struct Args {
     /// Take the tag away from the point where it stands
     #[arg(long)]
     move_tag: bool,
-    /// Leave out what matches this pattern, written as in .gitignore; may be given again
-    #[arg(long, value_name = "PATTERN")]
-    exclude: Vec<OsString>,
-    /// Leave out what matches the patterns in this file; may be given again
-    #[arg(long, value_name = "FILE")]
-    exclude_from: Vec<PathBuf>,
-    /// Leave out what stands in directories that hold a CACHEDIR.TAG
-    #[arg(long)]
-    exclude_caches: bool,
-    /// Do not enter other file systems
-    #[arg(short = 'x', long)]
-    one_file_system: bool,
+    #[command(flatten)]
+    selection: Selection,
     /// Back up standard input as a file of this name
     #[arg(long, value_name = "NAME")]
     stdin: Option<OsString>,
@@ -94,6 +93,44 @@ pub(crate) struct Args {
     /// Let the name stand for another path than before
     #[arg(long)]
     rename_source: bool,
+    /// Compress at this level of zstd, 1 to 19 [default: as configured for fulls or differentials, else 3]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=19))]
+    level: Option<i32>,
+}
+
+/// The rules of `--auto`, where they are not those of the configuration.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Rules of --auto")]
+pub(crate) struct Rules {
+    /// Make a full on this day of the week, one each such day
+    #[arg(long, value_name = "DAY")]
+    full_day: Option<Weekday>,
+    /// Make a full where the last one is this old [default: 7d]
+    #[arg(long, value_name = "TIME")]
+    max_full_age: Option<Secs>,
+    /// Make a full where the series has so many points, its full among them [default: any number]
+    #[arg(long, value_name = "N")]
+    max_series_length: Option<u32>,
+    /// Make a full where a differential would be above so many percent of the full [default: 50]
+    #[arg(long, value_name = "PERCENT")]
+    diff_threshold: Option<u32>,
+    /// Which fulls share no data with anything older: never, every, or monthly [default: never]
+    #[arg(long, value_name = "WHICH")]
+    independent_full: Option<IndependentFull>,
+}
+
+impl Rules {
+    /// The rules of `name`: these, else those of the configuration, else the usual ones.
+    pub(crate) fn of(&self, global: &Global, name: &SourceName) -> Result<DecisionRules> {
+        let configured = settings::load(global)?.map(|settings| settings.of(name).decision()).unwrap_or_default();
+        Ok(DecisionRules {
+            full_day: self.full_day.or(configured.full_day),
+            max_full_age: self.max_full_age.unwrap_or(configured.max_full_age),
+            max_series_length: self.max_series_length.unwrap_or(configured.max_series_length),
+            diff_threshold: self.diff_threshold.unwrap_or(configured.diff_threshold),
+            independent_full: self.independent_full.unwrap_or(configured.independent_full),
+        })
+    }
 }
 
 /// A backup that was made, as far as it is to be told when it has been checked.
@@ -116,9 +153,21 @@ enum What {
 }
 
 pub(crate) fn run(global: &Global, args: Args) -> Result<Exit> {
-    let jobs = jobs(&args)?;
-    let exclude = exclude(&args)?;
+    let ledger = Ledger::new(global);
+    let answer = back_up(global, &args, &ledger);
+    if let Err(failure) = &answer
+        && !args.dry_run
+        && failure.exit != Exit::Usage
+    {
+        ledger.note_failures(&names(&args), task(&args), failure);
+    }
+    answer
+}
+
+fn back_up(global: &Global, args: &Args, ledger: &Ledger<'_>) -> Result<Exit> {
+    let jobs = jobs(args)?;
     let cancel = signals::stop_flag()?;
+    let walk = args.selection.walk(&cancel)?;
     store::close_to_others();
     // The process has one soft limit; deep trees want more than the usual 1,024.
     let _ = source::raise_open_files_limit();
@@ -136,7 +185,7 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<Exit> {
     };
     for job in &jobs {
         if let What::Tree(path) = &job.what
-            && lies_in(path, store.path())
+            && automation::is_inside(path, store.path())
         {
             let message = format!("the source {} lies in the store that it would go to", output::path(path));
             return Err(Failure::new(Exit::Failed, message));
@@ -147,46 +196,55 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<Exit> {
         false => store::waiting(args.wait, &cancel, || Session::begin(&store, Wait::Never).map_err(Failure::from))?,
     };
     let mut options = Options {
-        mode: mode(&args),
+        mode: mode(args),
         rules: DecisionRules::default(),
+        keep: None,
+        alarm: SurgeRules::default(),
         zone: None,
         clock: None,
         force: args.force,
         checksum: args.checksum,
+        only_look: false,
         tags: args.tags.clone(),
         move_tags: args.move_tag,
         rename_source: args.rename_source,
-        host: check::host(),
+        host: super::host(),
+        full_level: args.level,
+        differential_level: args.level,
     };
     let (mut exit, mut made) = (Exit::Done, Vec::new());
     for job in jobs {
-        let settings = settings::of_source(global, &job.name)?;
-        if let Some(settings) = &settings {
-            options.rules = settings.decision();
-        }
-        let how = args.verify.unwrap_or_else(|| settings.map_or(How::Written, |settings| settings.verify.into()));
+        options.rules = args.rules.of(global, &job.name)?;
+        let configured = settings::load(global)?.map(|settings| settings.of(&job.name).clone());
+        options.keep = configured.as_ref().map(|source| source.keep());
+        options.alarm = configured.as_ref().map_or_else(SurgeRules::default, |source| source.alarm);
+        let levels = configured.as_ref().map(|source| (source.full_level, source.differential_level));
+        let (full_level, differential_level) = levels.unwrap_or_default();
+        options.full_level = args.level.or(full_level);
+        options.differential_level = args.level.or(differential_level);
+        let how = args.verify.unwrap_or_else(|| configured.map_or(How::Written, |source| source.verify.into()));
         let subject = match job.what {
             What::Stream(name) => Subject::Stream { name, input: Box::new(std::io::stdin()) },
             What::Tree(path) => Subject::Tree {
                 path,
                 walk: source::Options {
-                    one_file_system: args.one_file_system,
-                    exclude_caches: args.exclude_caches,
-                    exclude: exclude.clone(),
-                    never_enter: store_id(&store).into_iter().collect(),
-                    cancel: Arc::clone(&cancel),
-                    // What is read ahead is for the backup to say.
-                    read_ahead: None,
+                    never_enter: automation::store_id(&store).into_iter().collect(),
+                    ..walk.clone()
                 },
             },
         };
-        match one(global, &session, job.name, subject, &options, &cancel) {
+        let began = Began::now();
+        match one(global, &session, &job.name, subject, &options, &cancel) {
             // While the lock is held, so that what was written stays until it is checked.
-            Ok((name, done, seconds)) => {
+            Ok(done) => {
+                let seconds = began.secs();
+                ledger.note_done(&session, &job.name, &done, &began);
                 let check = check::ask(&store, how, &done);
-                made.push(Made { name, done, seconds, check });
+                made.push(Made { name: job.name, done, seconds, check });
             }
             Err(failure) => {
+                let was_stopped = cancel.load(Ordering::Relaxed);
+                ledger.note_failure(&session, &job.name, task(args), &failure, &began, was_stopped);
                 failure.print();
                 exit = exit.worse(failure.exit);
                 if cancel.load(Ordering::Relaxed) {
@@ -213,16 +271,15 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<Exit> {
     Ok(exit)
 }
 
-/// Backs up one source; answers how long it took, too.
+/// Backs up one source.
 fn one(
     global: &Global,
     session: &Session,
-    name: SourceName,
+    name: &SourceName,
     subject: Subject,
     options: &Options,
     cancel: &Arc<AtomicBool>,
-) -> Result<(SourceName, Done, f64)> {
-    let begun = Instant::now();
+) -> Result<Done> {
     let counters = Progress::default();
     let describe = || {
         let read = counters.read_bytes();
@@ -231,9 +288,27 @@ fn one(
     };
     let done = progress::shown(global, describe, |bar| {
         let notify = |notice: Notice| say(bar, &notice);
-        session.back_up(&name, subject, options, &counters, &notify, cancel)
+        session.back_up(name, subject, options, &counters, &notify, cancel)
     })?;
-    Ok((name, done, begun.elapsed().as_secs_f64()))
+    Ok(done)
+}
+
+/// The names that the command is about, as far as they can be told without looking at a source.
+fn names(args: &Args) -> Vec<SourceName> {
+    let of_path = |path: &PathBuf| SourceName::from_path(path.file_name()?.as_bytes()).ok();
+    match (&args.name, &args.stdin) {
+        (Some(name), _) => SourceName::new(name).into_iter().collect(),
+        (None, Some(file)) => SourceName::from_path(file.as_bytes()).into_iter().collect(),
+        (None, None) => args.sources.iter().filter_map(of_path).collect(),
+    }
+}
+
+fn task(args: &Args) -> Task {
+    match mode(args) {
+        Mode::Auto => Task::Auto,
+        Mode::Full { .. } => Task::Full,
+        Mode::Differential => Task::Differential,
+    }
 }
 
 fn mode(args: &Args) -> Mode {
@@ -297,29 +372,6 @@ fn default_name(path: &Path, canonical: &Path) -> std::result::Result<SourceName
     SourceName::from_path(component.as_bytes()).map_err(|error| error.to_string())
 }
 
-fn exclude(args: &Args) -> Result<Exclude> {
-    let wrong = |error: source::ExcludeError| Failure::of(Exit::Usage, &error);
-    let mut builder = Exclude::builder();
-    for path in &args.exclude_from {
-        builder.file(path).map_err(wrong)?;
-    }
-    for pattern in &args.exclude {
-        builder.pattern(pattern).map_err(wrong)?;
-    }
-    builder.finish().map_err(wrong)
-}
-
-fn store_id(store: &Store) -> Option<stat::FileId> {
-    let open = std::fs::File::open(store.path()).ok()?;
-    Some(stat::FileId::of(&stat::stat_of(&open).ok()?))
-}
-
-/// Whether `path` is `store`, or inside it.
-fn lies_in(path: &Path, store: &Path) -> bool {
-    let (Ok(path), Ok(store)) = (path.canonicalize(), store.canonicalize()) else { return false };
-    path.starts_with(store)
-}
-
 /// A store that a dry run looks into where there is none yet: in a directory of our own that goes with the value.
 struct Scratch(PathBuf);
 
@@ -339,7 +391,7 @@ impl Drop for Scratch {
     }
 }
 
-fn say(bar: &ProgressBar, notice: &Notice) {
+pub(crate) fn say(bar: &ProgressBar, notice: &Notice) {
     let text = match notice {
         Notice::Unread { path, error } => format!("warning: cannot read {}: {error}", path.display()),
         Notice::Torn { path } => {
@@ -367,13 +419,24 @@ fn say(bar: &ProgressBar, notice: &Notice) {
             "warning: the clock stands before the newest point; the new one is dated just after it".to_owned()
         }
         Notice::FullInstead => "warning: there is no full to build on; making a full".to_owned(),
+        Notice::LargeDifferential { bytes, full_bytes } => format!(
+            "warning: the differential holds {} where its full holds {}: a new full would be better",
+            HumanBytes(*bytes),
+            HumanBytes(*full_bytes)
+        ),
+        Notice::BecomesFull => "note: the differential grows too large; making a full instead".to_owned(),
         Notice::BaseUnusable { number, error } => format!("warning: backup {number} cannot be built on: {error}"),
+        Notice::Alarm(alarm) => format!(
+            "warning: ALARM: {}; nothing of the source is forgotten by its rules or pruned until `dbakfs acknowledge`",
+            alarm.reason
+        ),
         Notice::Problem(text) => format!("warning: {text}"),
     };
     bar.suspend(|| output::complain(&text));
 }
 
-fn summary(name: &SourceName, done: &Done, options: &Options, seconds: f64) -> String {
+/// A backup that is done, on one line.
+pub(crate) fn summary(name: &SourceName, done: &Done, options: &Options, seconds: f64) -> String {
     let counts = &done.counts;
     let tags = options.tags.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let size = format!("{} files, {}", HumanCount(counts.files), HumanBytes(counts.bytes));
@@ -386,7 +449,10 @@ fn summary(name: &SourceName, done: &Done, options: &Options, seconds: f64) -> S
     let mut text = match &done.outcome {
         Outcome::Made(made) => {
             let point = points::name(&made.point);
-            let stored = HumanBytes(counts.stored_bytes + made.catalog_bytes);
+            let stored_bytes = counts.stored_bytes + made.catalog_bytes;
+            let ratio = output::ratio(counts.size_bytes, stored_bytes);
+            let ratio = ratio.map_or_else(String::new, |ratio| format!(" ({ratio:.1} : 1)"));
+            let stored = format!("{}{ratio}", HumanBytes(stored_bytes));
             let number = made.point.number;
             if made.point.is_full() {
                 format!("{point}: full {number}: {size}; stored {stored} in {seconds:.1} s")
@@ -438,7 +504,9 @@ fn as_json(name: &SourceName, done: &Done, options: &Options, seconds: f64, chec
             "number": made.point.number,
             "point": points::name(&made.point),
             "stored_bytes": done.counts.stored_bytes + made.catalog_bytes,
+            "ratio": output::ratio(done.counts.size_bytes, done.counts.stored_bytes + made.catalog_bytes),
             "base": if made.point.is_full() { None } else { Some(made.point.series()) },
+            "alarm": made.alarm.as_ref().map(|alarm| &alarm.reason),
         }),
         Outcome::Unchanged(newest) => {
             json!({ "outcome": "unchanged", "number": newest.number, "point": points::name(newest) })

@@ -164,11 +164,6 @@ pub(super) fn keep(store: &Store, write: impl FnOnce(&WriterLock) -> Result<(), 
     }
 }
 
-/// This machine's name.
-pub(super) fn host() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
-}
-
 /// A number by chance.
 pub(super) fn drawn() -> u64 {
     // Short enough to be typed again.

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 
+use dbakfs::automation::RunError;
 use dbakfs::backup::BackupError;
 use dbakfs::catalog::CatalogError;
 use dbakfs::pack::PackError;
@@ -142,6 +143,17 @@ impl From<BackupError> for Failure {
             BackupError::SourceElsewhere { .. } => Self::of(Exit::Failed, &error)
                 .hint("choose another name with --name, or say that the source has moved with --rename-source"),
             _ => Self::of(Exit::Failed, &error),
+        }
+    }
+}
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::Repository(error) => error.into(),
+            RunError::Backup(error) => error.into(),
+            RunError::Exclude(error) => Self::of(Exit::Usage, &error),
+            error => Self::of(Exit::Failed, &error),
         }
     }
 }

@@ -5,14 +5,15 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
 use dbakfs::format::{Number, Point, Timestamp};
+use dbakfs::repository::Points;
+use dbakfs::repository::SourceName;
 use dbakfs::repository::address::{self, Exactness, PointAddress};
 use dbakfs::repository::forgetting::{self, ForgetError};
 use dbakfs::repository::notes::Notes;
-use dbakfs::repository::{Points, Store};
 use jiff::tz::TimeZone;
 use serde_json::json;
 
-use super::{Exit, Failure, Global, Result, output, points, store};
+use super::{Exit, Failure, Global, Result, output, points, policy, store};
 
 /// Drop points in time; they can be brought back until `prune` reclaims their space
 #[derive(Debug, clap::Args)]
@@ -21,15 +22,31 @@ The points are no longer listed, shown in mounts or used by backups. Their space
 
 A full cannot go while differentials stand on it, unless they are named, too, or go with it by --with-differentials.
 
-Example:
-  dbakfs forget www/2026-11-20T10-05-00Z 17")]
+With --policy the rules decide, in this order: what is pinned or tagged stays, and the full of what stays; then --keep-last, --keep-daily, --keep-weekly, --keep-monthly, --keep-yearly and \
+--keep-days; what none of them keeps goes, or stays while --max-series has room for it. The newest point always stays. A rule that is not given is the configuration's. A series goes by the rules \
+that it began with. --dry-run shows each point with its verdict.
+
+Examples:
+  dbakfs forget www/2026-11-20T10-05-00Z 17
+  dbakfs forget --policy www --dry-run
+  dbakfs forget --policy www --keep-days 0 --keep-daily 7 --keep-weekly 4 --keep-monthly 12")]
+#[command(group(clap::ArgGroup::new("what").required(true).args(["points", "policy", "all"])))]
+#[command(group(clap::ArgGroup::new("by_rules").multiple(true).args(["policy", "all"])))]
 pub(crate) struct Args {
     /// NAME/TIME, NAME/TAG, NAME/latest, or a number
-    #[arg(required = true, value_name = "POINT")]
+    #[arg(value_name = "POINT")]
     points: Vec<OsString>,
     /// With a full, forget the differentials that stand on it
-    #[arg(long)]
+    #[arg(long, conflicts_with = "by_rules")]
     with_differentials: bool,
+    /// Forget what the rules of this source do not keep; may be given again
+    #[arg(long, value_name = "NAME")]
+    policy: Vec<SourceName>,
+    /// Forget what the rules do not keep, of all sources of the configuration
+    #[arg(long)]
+    all: bool,
+    #[command(flatten)]
+    rules: policy::Rules,
     /// Only show what would be forgotten
     #[arg(short = 'n', long)]
     dry_run: bool,
@@ -58,8 +75,11 @@ pub(crate) struct UnforgetArgs {
 }
 
 pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
+    if args.all || !args.policy.is_empty() {
+        return policy::run(global, &args.policy, &args.rules, args.dry_run, args.wait);
+    }
     let (store, lock) = store::writer(global, args.wait)?;
-    let points = listed(&store)?;
+    let points = points::listed(&store)?;
     let wanted = numbers(&args.points, |address| resolve(&points, address))?;
     let order = forgetting::forget(&points, &wanted, args.with_differentials).map_err(refused)?;
     if !args.dry_run {
@@ -77,7 +97,7 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
 
 pub(crate) fn run_unforget(global: &Global, args: &UnforgetArgs) -> Result<Exit> {
     let (store, lock) = store::writer(global, args.wait)?;
-    let points = listed(&store)?;
+    let points = points::listed(&store)?;
     // As if they had not been forgotten: then tags name them, too.
     let mut notes = points.notes.clone();
     notes.values_mut().for_each(|notes| notes.forgotten = None);
@@ -96,16 +116,11 @@ pub(crate) fn run_unforget(global: &Global, args: &UnforgetArgs) -> Result<Exit>
     Ok(Exit::Done)
 }
 
-/// The points, without a lease: whoever holds the writer lock is the only one to remove anything.
-fn listed(store: &Store) -> Result<Points> {
-    let points = Points::list(store.storage())?;
-    for problem in &points.problems {
-        output::complain(&format!("warning: {problem}"));
-    }
-    Ok(points)
-}
-
-fn numbers(texts: &[OsString], resolve: impl Fn(&PointAddress) -> Result<Number>) -> Result<BTreeSet<Number>> {
+/// The numbers of the points that `texts` name.
+pub(crate) fn numbers(
+    texts: &[OsString],
+    resolve: impl Fn(&PointAddress) -> Result<Number>,
+) -> Result<BTreeSet<Number>> {
     let zone = TimeZone::system();
     let number = |text: &OsString| {
         let address = address::parse_point(text.as_bytes(), &zone).map_err(|error| Failure::of(Exit::Usage, &error))?;
@@ -125,16 +140,21 @@ fn resolve(points: &Points, address: &PointAddress) -> Result<Number> {
     }
 }
 
-fn of(points: &[Point], notes: &Notes, address: &PointAddress) -> Result<Number> {
+/// The number of the point at an address.
+pub(crate) fn of(points: &[Point], notes: &Notes, address: &PointAddress) -> Result<Number> {
     let found = address::resolve(points, notes, address, Exactness::Exact);
     Ok(found.map_err(|error| Failure::of(Exit::Failed, &error))?.point.number)
 }
 
-fn refused(error: ForgetError) -> Failure {
+/// A plan that was refused, with its remedy.
+pub(crate) fn refused(error: ForgetError) -> Failure {
     let failure = Failure::of(Exit::Failed, &error);
     match error {
         ForgetError::HasDifferentials { .. } => {
             failure.hint("name them, too, or give --with-differentials; nothing was forgotten")
+        }
+        ForgetError::Pinned(number) => {
+            failure.hint(format!("`dbakfs unpin {number}` lets it go; nothing was forgotten"))
         }
         _ => failure,
     }

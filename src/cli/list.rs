@@ -42,6 +42,9 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
         }
         let notes = points.notes_of(point.number);
         let mut remarks: Vec<String> = notes.tags.iter().map(ToString::to_string).collect();
+        if notes.pinned {
+            remarks.push("(pinned)".to_owned());
+        }
         if !point.is_complete() {
             remarks.push("(incomplete)".to_owned());
         }

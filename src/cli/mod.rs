@@ -3,27 +3,42 @@
 //! Owns words, exit codes, hints and the terminal. Refuses to know how anything is done. Invariant: results go to standard output,
 //! everything else to standard error, and each failure is one line there with a remedy where there is one.
 
+mod acknowledge;
 mod arenas;
 mod backup;
 mod check;
 mod diff;
 mod exit;
+mod export;
 mod forget;
+mod import;
 mod init;
+mod ledger;
 mod list;
 mod ls;
+mod metrics;
 mod mount;
 mod output;
+mod pin;
+mod plan;
 mod points;
+mod policy;
 mod progress;
+mod promote;
 mod prune;
 mod rebuild_index;
 mod rehearse;
 mod repair;
+mod report;
 mod restore;
+mod run;
+mod schedule;
+mod selection;
 mod settings;
 mod signals;
+mod status;
 mod store;
+mod told;
 mod verify;
 
 use std::path::PathBuf;
@@ -74,8 +89,10 @@ pub(crate) struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Import(import::Args),
     Init(init::Args),
     Backup(Box<backup::Args>),
+    Plan(plan::Args),
     List(list::Args),
     Ls(ls::Args),
     Mount(mount::Args),
@@ -84,12 +101,22 @@ enum Command {
     Restore(restore::Args),
     Verify(verify::Args),
     Diff(diff::Args),
+    Export(export::Args),
     Forget(forget::Args),
     Unforget(forget::UnforgetArgs),
+    Pin(pin::Args),
+    Unpin(pin::UnpinArgs),
     Prune(prune::Args),
+    Run(run::Args),
+    Schedule(schedule::Args),
     Rehearse(rehearse::Args),
+    Acknowledge(acknowledge::Args),
+    Promote(promote::Args),
     Repair(repair::Args),
     RebuildIndex(rebuild_index::Args),
+    Status(status::Args),
+    Report(report::Args),
+    Metrics(metrics::Args),
 }
 
 /// The command line, with the exit codes in the long help of each command.
@@ -99,6 +126,11 @@ fn command() -> clap::Command {
         command
             .after_long_help(examples.map_or_else(|| EXIT_CODES.to_owned(), |text| format!("{text}\n\n{EXIT_CODES}")))
     })
+}
+
+/// This machine's name.
+pub(crate) fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// Runs the command line of this process.
@@ -113,8 +145,10 @@ pub(crate) fn run() -> ExitCode {
     };
     let global = &cli.global;
     let answer = match cli.command {
+        Command::Import(args) => import::run(global, &args),
         Command::Init(args) => init::run(global, &args),
         Command::Backup(args) => backup::run(global, *args),
+        Command::Plan(args) => plan::run(global, &args),
         Command::List(args) => list::run(global, &args),
         Command::Ls(args) => ls::run(global, &args),
         Command::Mount(args) => mount::run(global, &args),
@@ -122,12 +156,22 @@ pub(crate) fn run() -> ExitCode {
         Command::Restore(args) => restore::run(global, &args),
         Command::Verify(args) => verify::run(global, &args),
         Command::Diff(args) => diff::run(global, &args),
+        Command::Export(args) => export::run(global, &args),
         Command::Forget(args) => forget::run(global, &args),
         Command::Unforget(args) => forget::run_unforget(global, &args),
+        Command::Pin(args) => pin::run(global, &args),
+        Command::Unpin(args) => pin::run_unpin(global, &args),
+        Command::Acknowledge(args) => acknowledge::run(global, &args),
         Command::Prune(args) => prune::run(global, &args),
+        Command::Run(args) => run::run(global, &args),
+        Command::Schedule(args) => schedule::run(global, &args),
         Command::Rehearse(args) => rehearse::run(global, &args),
+        Command::Promote(args) => promote::run(global, &args),
         Command::Repair(args) => repair::run(global, &args),
         Command::RebuildIndex(args) => rebuild_index::run(global, &args),
+        Command::Status(args) => status::run(global, &args),
+        Command::Report(args) => report::run(global, &args),
+        Command::Metrics(args) => metrics::run(global, &args),
     };
     match answer {
         Ok(exit) => ExitCode::from(exit.code()),

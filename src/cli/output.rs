@@ -22,6 +22,11 @@ pub(crate) fn bytes(bytes: &[u8]) -> Result<()> {
     }
 }
 
+/// Standard output itself, for what is no text. Who closes it early has not got all.
+pub(crate) fn raw() -> io::Stdout {
+    io::stdout()
+}
+
 /// Prints a result as one line of JSON.
 pub(crate) fn json(value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_string(value).map_err(|error| Failure::of(Exit::Failed, &error))?;
@@ -87,4 +92,21 @@ pub(crate) fn table(head: &[(&str, bool)], rows: &[Vec<String>]) -> Result<()> {
     };
     print(&mut head.iter().map(|(title, _)| *title))?;
     rows.iter().try_for_each(|row| print(&mut row.iter().map(String::as_str)))
+}
+
+/// How many bytes of a backup one stored byte stands for; nothing where either is unknown.
+#[expect(clippy::cast_precision_loss, reason = "for people")]
+pub(crate) fn ratio(size_bytes: u64, stored_bytes: u64) -> Option<f64> {
+    (size_bytes > 0 && stored_bytes > 0).then(|| size_bytes as f64 / stored_bytes as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ratio_is_size_to_stored_bytes_where_both_are_known() {
+        assert_eq!(ratio(3_000, 1_000), Some(3.0));
+        assert_eq!((ratio(0, 10), ratio(10, 0)), (None, None));
+    }
 }

@@ -2,7 +2,7 @@
 
 use dbakfs::format::Point;
 use dbakfs::repository::address::{self, Exactness, PointAddress};
-use dbakfs::repository::{Points, Reader, when};
+use dbakfs::repository::{Points, Reader, Store, when};
 use jiff::tz::TimeZone;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -14,6 +14,15 @@ use super::{Exit, Failure, Result, output};
 /// Lists the points, and says what could not be read.
 pub(crate) fn list(reader: &Reader) -> Result<Points> {
     let points = reader.points()?;
+    for problem in &points.problems {
+        output::complain(&format!("warning: {problem}"));
+    }
+    Ok(points)
+}
+
+/// The points, without a lease: whoever holds the writer lock is the only one to remove anything.
+pub(crate) fn listed(store: &Store) -> Result<Points> {
+    let points = Points::list(store.storage())?;
     for problem in &points.problems {
         output::complain(&format!("warning: {problem}"));
     }

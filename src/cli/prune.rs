@@ -1,32 +1,33 @@
 //! `dbakfs prune`.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 
 use dbakfs::compaction::MoveError;
 use dbakfs::format::Timestamp;
 use dbakfs::policy::Secs;
-use dbakfs::prune::{self, Event, Options, Plan, Progress, Report};
+use dbakfs::prune::{self, Deadlines, Event, Options, Plan, Progress, Report};
 use dbakfs::repository::{ReaderWait, when};
 use indicatif::HumanBytes;
 use serde_json::json;
 
-use super::{Exit, Failure, Global, Result, output, points, progress, signals, store};
+use super::{Exit, Failure, Global, Result, output, points, progress, settings, signals, store};
 
 /// Reclaim the space of forgotten points
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
-Removes forgotten points whose time of grace is over, and the data that no point needs. Packs of which little is needed are rewritten. What a mount or \
+Removes forgotten points whose time of grace is over, and the data that no point needs. No point goes of a source for which an alarm stands (see `dbakfs acknowledge`). Packs of which little is needed are rewritten. What a mount or \
 another reader may still see stays until nobody does; then the next prune removes it. It can be stopped at any time, and the next one goes on.
 
 Examples:
   dbakfs prune --dry-run
   dbakfs prune --grace 0")]
 pub(crate) struct Args {
-    /// Keep what was forgotten less than this long ago, such as 12h or 7d
-    #[arg(long, value_name = "TIME", default_value = "7d")]
-    grace: Secs,
+    /// Keep what was forgotten less than this long ago, such as 12h or 7d [default: as the configuration says of the source, else 7d]
+    #[arg(long, value_name = "TIME")]
+    grace: Option<Secs>,
     /// Rewrite packs of which less than this percentage is needed; 0 rewrites none
     #[arg(long, value_name = "PERCENT", default_value_t = 70, value_parser = clap::value_parser!(u8).range(0..=100))]
     repack_below: u8,
@@ -45,7 +46,7 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
     let (store, lock) = store::writer(global, args.wait)?;
     let stop = signals::stop_flag()?;
     let options = Options {
-        forgotten_before: Timestamp::now().plus_secs(-args.grace.signed()),
+        forgotten_before: deadlines(global, args.grace, Timestamp::now())?,
         repack_below: args.repack_below,
         dry_run: args.dry_run,
         sole_host: args.sole_host,
@@ -75,6 +76,19 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
         done(global, &report)?
     }
     Ok(if problems.take() { Exit::Damage } else { Exit::Done })
+}
+
+/// Until when points must have been forgotten to go: so long ago as `grace` says, else as the configuration says of their sources, else a week.
+pub(crate) fn deadlines(global: &Global, grace: Option<Secs>, now: Timestamp) -> Result<Deadlines> {
+    let ago = |grace: Secs| now.plus_secs(-grace.signed());
+    let mut deadlines = Deadlines::all(ago(grace.unwrap_or(Secs::days(7))));
+    if grace.is_none()
+        && let Some(settings) = settings::load(global)?
+    {
+        deadlines.of_source =
+            settings.sources.into_iter().map(|(name, source)| (name.to_string(), ago(source.grace))).collect();
+    }
+    Ok(deadlines)
 }
 
 fn described(progress: Progress) -> (u64, u64, String) {
@@ -144,7 +158,7 @@ fn planned(global: &Global, plan: &Plan) -> Result<()> {
     }
     if global.json {
         return output::json(&json!({
-            "action": "summary", "points": plan.expired.len(), "waiting": plan.waiting, "packs": plan.unneeded.len(),
+            "action": "summary", "points": plan.expired.len(), "waiting": plan.waiting, "held": plan.held, "alarms": alarms(plan), "packs": plan.unneeded.len(),
             "rewritten_packs": plan.repacks.len(), "freed_bytes": plan.freed_bytes(), "needed_packs": plan.needed_packs,
             "needed_bytes": plan.needed_bytes,
         }));
@@ -160,6 +174,8 @@ fn done(global: &Global, report: &Report) -> Result<()> {
         return output::json(&json!({
             "points": plan.expired.iter().map(|expired| expired.number).collect::<Vec<_>>(),
             "waiting": plan.waiting,
+            "held": plan.held,
+            "alarms": alarms(plan),
             "removed_packs": report.removed_packs,
             "removed_bytes": report.removed_bytes,
             "written_packs": report.written_packs,
@@ -190,12 +206,25 @@ fn done(global: &Global, report: &Report) -> Result<()> {
     ))
 }
 
+/// The reasons of the alarms that stand, by source.
+fn alarms(plan: &Plan) -> BTreeMap<&str, &str> {
+    plan.alarms.iter().map(|(name, alarm)| (name.as_str(), alarm.reason.as_str())).collect()
+}
+
 fn waiting(plan: &Plan) {
-    if !plan.waiting.is_empty() {
-        let points = if plan.waiting.len() == 1 { "point stays" } else { "points stay" };
+    if !plan.held.is_empty() {
+        let points = if plan.held.len() == 1 { "point stays" } else { "points stay" };
+        let alarms: Vec<String> =
+            plan.alarms.iter().map(|(name, alarm)| format!("`dbakfs acknowledge {name}` ({})", alarm.reason)).collect();
+        let remedy =
+            if alarms.is_empty() { "what is noted of a source cannot be read".to_owned() } else { alarms.join(", ") };
+        output::complain(&format!("note: {} forgotten {points} for an alarm: {remedy}", plan.held.len()));
+    }
+    let waiting = plan.waiting.len() - plan.held.len();
+    if waiting > 0 {
+        let points = if waiting == 1 { "point stays" } else { "points stay" };
         output::complain(&format!(
-            "note: {} forgotten {points} until the time of grace is over and nothing stands on it; --grace 0 ends it now",
-            plan.waiting.len()
+            "note: {waiting} forgotten {points} until the time of grace is over and nothing stands on it; --grace 0 ends it now"
         ));
     }
 }

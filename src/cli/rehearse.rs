@@ -68,7 +68,7 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
         },
         seed,
         scratch: args.scratch.clone().unwrap_or_else(std::env::temp_dir),
-        host: check::host(),
+        host: super::host(),
         cancel,
     };
     let counters = Progress::default();

@@ -16,3 +16,12 @@ pub(crate) fn stop_flag() -> Result<Arc<AtomicBool>> {
     }
     Ok(flag)
 }
+
+/// As [`stop_flag`], for a process whose parent sees to it that it ends: that it is told twice, as a service manager tells all of a group, is no second wish.
+pub(crate) fn patient_stop_flag() -> Result<Arc<AtomicBool>> {
+    let flag = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register(signal, Arc::clone(&flag))?;
+    }
+    Ok(flag)
+}

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use dbakfs::repository::config::Chunking;
 use dbakfs::repository::{CacheBytes, Reader, RepositoryError, Store, WriterLock, default_path};
+use dbakfs::settings::Settings;
 use dbakfs::storage::Wait;
 
 use super::{Exit, Failure, Global, Result, output, settings, signals};
@@ -21,6 +22,10 @@ fn path(global: &Global) -> Result<(PathBuf, bool)> {
     if let Some(path) = settings::load(global)?.and_then(|settings| settings.store) {
         return Ok((path, false));
     }
+    default()
+}
+
+fn default() -> Result<(PathBuf, bool)> {
     let default = default_path(std::env::var_os("XDG_DATA_HOME"), std::env::var_os("HOME"));
     let missing =
         || Failure::new(Exit::Usage, "neither --store, DBAKFS_STORE, XDG_DATA_HOME nor HOME says where the store is");
@@ -52,14 +57,27 @@ pub(crate) fn open(global: &Global) -> Result<Store> {
 /// Opens the store; the default one is made where there is none yet.
 pub(crate) fn open_or_make(global: &Global) -> Result<Store> {
     let (path, is_default) = path(global)?;
-    match Store::open(&path) {
-        Err(RepositoryError::NotFound { .. } | RepositoryError::NotAStore { .. }) if is_default => make(&path),
-        answer => Ok(answer?),
+    Ok(opened_or_made(&path, is_default)?)
+}
+
+/// The path of the store and whether it is the default one, by a configuration that has been read.
+pub(crate) fn of_settings(global: &Global, settings: &Settings) -> Result<(PathBuf, bool)> {
+    match (&global.store, &settings.store) {
+        (Some(path), _) | (None, Some(path)) => Ok((path.clone(), false)),
+        (None, None) => default(),
+    }
+}
+
+/// Opens the store at `path`; the default one is made where there is none yet.
+pub(crate) fn opened_or_made(path: &Path, is_default: bool) -> std::result::Result<Store, RepositoryError> {
+    match Store::open(path) {
+        Err(RepositoryError::NotFound { .. } | RepositoryError::NotAStore { .. }) if is_default => make(path),
+        answer => answer,
     }
 }
 
 /// Makes the default store, unless another process is just doing so: then that one's is opened.
-fn make(path: &Path) -> Result<Store> {
+fn make(path: &Path) -> std::result::Result<Store, RepositoryError> {
     let patience = Instant::now() + Duration::from_secs(5);
     loop {
         match Store::init(path, Chunking::default()) {
@@ -67,11 +85,11 @@ fn make(path: &Path) -> Result<Store> {
                 output::complain(&format!("made the store {}", path.display()));
                 return Ok(made);
             }
-            Err(RepositoryError::AlreadyAStore { .. }) => return Ok(Store::open(path)?),
+            Err(RepositoryError::AlreadyAStore { .. }) => return Store::open(path),
             Err(RepositoryError::Busy { .. }) if Instant::now() < patience => {
                 std::thread::sleep(Duration::from_millis(10));
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(error),
         }
     }
 }

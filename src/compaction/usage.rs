@@ -121,6 +121,12 @@ impl<'a> Scan<'a> {
         self.usage.listed_by.insert(number, catalog.packs().to_vec());
     }
 
+    /// What was found so far.
+    #[must_use]
+    pub const fn so_far(&self) -> &Usage {
+        &self.usage
+    }
+
     /// What was found.
     #[must_use]
     pub fn finish(self) -> Usage {

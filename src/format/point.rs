@@ -132,6 +132,14 @@ pub struct Counts {
     pub gone_bytes: u64,
 }
 
+impl Counts {
+    /// The size of a full; of one that an older program made, the bytes of its files.
+    #[must_use]
+    pub const fn full_bytes(&self) -> u64 {
+        if self.size_bytes > 0 { self.size_bytes } else { self.bytes }
+    }
+}
+
 /// How a point came to be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

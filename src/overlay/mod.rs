@@ -7,12 +7,14 @@
 mod cursor;
 #[cfg(test)]
 pub(crate) mod model;
+mod records;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
 pub use cursor::{OverlayCursor, Pair, Position};
+pub use records::Records;
 
 use crate::catalog::{Catalog, CatalogError, Entry, Result};
 use crate::format::record::{Content, Status};
@@ -45,6 +47,12 @@ pub struct Node {
 }
 
 impl Node {
+    /// Whether it is the same entry of the same layer of the same tree.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.layer == other.layer && self.entry.number() == other.entry.number()
+    }
+
     /// Whether it is a directory.
     #[must_use]
     pub fn is_directory(&self) -> bool {

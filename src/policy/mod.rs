@@ -3,10 +3,13 @@
 //! Owns the rules. Refuses to read a clock, a file or a store: times, points and settings come in, verdicts with reasons go out. Invariant: the same
 //! values in give the same verdict out, so that a dry run says what the run will do.
 
+pub mod cron;
 pub mod decision;
 pub mod duration;
+pub mod growth;
 pub mod rehearsal;
 pub mod retention;
+pub mod schedule;
 pub mod surge;
 pub mod weekday;
 

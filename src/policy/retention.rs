@@ -1,4 +1,15 @@
 //! Which points stay, and why.
+//!
+//! Owns the rules and the judgement. Refuses to know where points are kept, and to forget anything. Invariant: whatever the rules, no base of a point that
+//! stays goes, no pin and no tag, and never the newest point of a source.
+
+mod judge;
+#[cfg(test)]
+mod tests;
+mod verdict;
+
+pub use judge::judge;
+pub use verdict::{Candidate, Forget, Hold, Judged, Judgement, Keep, Period, Verdict, Warning};
 
 use serde::{Deserialize, Serialize};
 
@@ -26,10 +37,10 @@ pub struct KeepRules {
     /// The same by years.
     #[serde(skip_serializing_if = "is_zero")]
     pub keep_yearly: u32,
-    /// At most so many series.
+    /// What no rule above keeps stays while there are at most so many series.
     #[serde(skip_serializing_if = "is_zero")]
     pub max_series: u32,
-    /// At most so many points in a series, its full among them.
+    /// At most so many points in a series, its full among them; with `max_series` it bounds the points of the source.
     #[serde(skip_serializing_if = "is_zero")]
     pub max_series_length: u32,
 }
@@ -45,6 +56,17 @@ impl Default for KeepRules {
             keep_yearly: 0,
             max_series: 0,
             max_series_length: 0,
+        }
+    }
+}
+
+impl KeepRules {
+    /// The most points that a source may have; none where that is not bounded.
+    #[must_use]
+    pub const fn max_points(&self) -> Option<u64> {
+        match (self.max_series, self.max_series_length) {
+            (0, _) | (_, 0) => None,
+            (series, length) => Some(series as u64 * length as u64),
         }
     }
 }

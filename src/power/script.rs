@@ -16,6 +16,8 @@ use super::look::{self, Shown};
 use crate::backup::{self, BackupError, Choice, Decision, Done, Mode, Notice, Outcome, Session, Subject};
 use crate::format::{Number, Timestamp, layout};
 use crate::pack;
+use crate::policy::decision::DecisionRules;
+use crate::policy::surge::SurgeRules;
 use crate::prune::{self, PruneError};
 use crate::repository::config::Chunking;
 use crate::repository::{
@@ -320,7 +322,7 @@ pub(super) fn forget(store: &Store, numbers: &[Number], with_differentials: bool
 pub(super) fn prune(store: &Store) -> Result<prune::Report, PruneError> {
     let lock = WriterLock::take(store, Wait::Never)?;
     let options = prune::Options {
-        forgotten_before: Timestamp::now(),
+        forgotten_before: prune::Deadlines::all(Timestamp::now()),
         repack_below: 60,
         dry_run: false,
         sole_host: true,
@@ -331,7 +333,8 @@ pub(super) fn prune(store: &Store) -> Result<prune::Report, PruneError> {
 
 pub(super) fn tagged(tags: &[&str], mode: Mode) -> backup::Options {
     let tags = tags.iter().map(|tag| Tag::new(tag).expect("it is a tag")).collect();
-    backup::Options { mode, tags, move_tags: true, host: "here".to_owned(), ..backup::Options::default() }
+    let (rules, alarm) = (DecisionRules::lasting(), SurgeRules::NEVER);
+    backup::Options { mode, rules, alarm, tags, move_tags: true, host: "here".to_owned(), ..backup::Options::default() }
 }
 
 pub(super) fn made(done: Done) -> (Number, Decision) {

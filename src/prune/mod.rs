@@ -8,10 +8,12 @@
 //! are needed into new packs and putting, one by one, a revision in the place of each catalog that refers to it: the same records under the same
 //! numbers, at other places. Old files go last, and only when no live reader can reach them; see `docs/concurrency.md`.
 
+mod estimate;
 mod plan;
 mod run;
 
-pub use plan::{Expired, Plan, Repack};
+pub use estimate::{Estimate, estimate};
+pub use plan::{Deadlines, Expired, Plan, Repack};
 pub use run::{Event, Left, Options, Progress, Report, prune};
 
 use crate::compaction::MoveError;

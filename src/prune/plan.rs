@@ -8,7 +8,7 @@ use crate::compaction::Usage;
 use crate::format::catalog::PackRef;
 use crate::format::pack::PackId;
 use crate::format::{Number, Point, Timestamp};
-use crate::repository::Points;
+use crate::repository::{Alarm, Alarms, Points};
 
 /// A forgotten point whose time has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,12 +31,16 @@ pub struct Repack {
 }
 
 /// What a prune would do.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
     /// Points that go for good.
     pub expired: Vec<Expired>,
-    /// Forgotten points that stay: not long enough ago, or a point that stays stands on them.
+    /// Forgotten points that stay: not long enough ago, or a point that stays stands on them, or an alarm holds them.
     pub waiting: Vec<Number>,
+    /// Those of them that an alarm holds.
+    pub held: Vec<Number>,
+    /// The alarms that stand, by source.
+    pub alarms: BTreeMap<String, Alarm>,
     /// Packs that nothing refers to.
     pub unneeded: Vec<PackRef>,
     /// Packs that are rewritten, in the order in which that is done.
@@ -72,8 +76,45 @@ impl Plan {
     }
 }
 
-/// Parts the forgotten points into those whose time has come and those that stay. A forgotten full stays while anything that stays stands on it.
-pub(super) fn expire(points: &Points, before: Timestamp) -> (Vec<Expired>, Vec<Number>) {
+/// What becomes of forgotten points.
+#[derive(Debug, Default)]
+pub(super) struct Fate {
+    /// They go.
+    pub(super) expired: Vec<Expired>,
+    /// They stay.
+    pub(super) waiting: Vec<Number>,
+    /// Those that stay for an alarm.
+    pub(super) held: Vec<Number>,
+}
+
+/// Until when points must have been forgotten to go.
+#[derive(Clone, Debug)]
+pub struct Deadlines {
+    /// Of a source that is not named.
+    pub usual: Timestamp,
+    /// By source.
+    pub of_source: BTreeMap<String, Timestamp>,
+}
+
+impl Deadlines {
+    /// The same for all.
+    #[must_use]
+    pub const fn all(at: Timestamp) -> Self {
+        Self { usual: at, of_source: BTreeMap::new() }
+    }
+
+    /// Of a point; one whose source is not known has the earliest of all.
+    fn of(&self, point: Option<&Point>) -> Timestamp {
+        match point {
+            Some(point) => self.of_source.get(&point.source.name).copied().unwrap_or(self.usual),
+            None => self.of_source.values().copied().chain([self.usual]).min().unwrap_or(self.usual),
+        }
+    }
+}
+
+/// Parts the forgotten points into those whose time has come and those that stay. A forgotten full stays while anything that stays stands on it, and so does
+/// what belongs to a source with an alarm, or may.
+pub(super) fn expire(points: &Points, before: &Deadlines, alarms: &Alarms) -> Fate {
     let forgotten_at = |number: Number| points.notes.get(&number).and_then(|notes| notes.forgotten);
     let readable = points.forgotten.iter().map(|point| (point.number, Some(point)));
     let unreadable = points.unreadable.iter().map(|number| (*number, None));
@@ -81,26 +122,33 @@ pub(super) fn expire(points: &Points, before: Timestamp) -> (Vec<Expired>, Vec<N
         .chain(unreadable)
         .filter_map(|(number, point)| Some((number, (point, forgotten_at(number)?))))
         .collect();
-    let has_time_come = |at: &Timestamp| *at <= before;
+    let is_held = |point: Option<&Point>| match point {
+        Some(point) => alarms.hold(&point.source.name),
+        None => !alarms.is_empty(),
+    };
+    let has_time_come = |(point, at): &(Option<&Point>, Timestamp)| *at <= before.of(*point) && !is_held(*point);
     let base = |point: &Point| point.kind.base();
-    let waiting_differentials = forgotten.values().filter(|(_, at)| !has_time_come(at)).filter_map(|(point, _)| *point);
+    let waiting_differentials = forgotten.values().filter(|it| !has_time_come(it)).filter_map(|(point, _)| *point);
     let bases: BTreeSet<Number> = points.points.iter().chain(waiting_differentials).filter_map(base).collect();
     // One that stays and cannot be read may stand on any full before it.
-    let stays = |number: &&Number| forgotten.get(*number).is_none_or(|(_, at)| !has_time_come(at));
+    let stays = |number: &&Number| forgotten.get(*number).is_none_or(|it| !has_time_come(it));
     let blind = points.unreadable.iter().filter(stays).max().copied();
     let may_be_stood_on = |number: Number, point: Option<&Point>| {
         bases.contains(&number) || point.is_none_or(Point::is_full) && blind.is_some_and(|blind| number < blind)
     };
-    let (mut expired, mut waiting) = (Vec::new(), Vec::new());
+    let mut fate = Fate::default();
     for (number, (point, forgotten)) in &forgotten {
         let (number, point, forgotten) = (*number, *point, *forgotten);
-        if has_time_come(&forgotten) && !may_be_stood_on(number, point) {
-            expired.push(Expired { number, point: point.cloned(), forgotten });
+        if has_time_come(&(point, forgotten)) && !may_be_stood_on(number, point) {
+            fate.expired.push(Expired { number, point: point.cloned(), forgotten });
         } else {
-            waiting.push(number);
+            fate.waiting.push(number);
+            if is_held(point) {
+                fate.held.push(number);
+            }
         }
     }
-    (expired, waiting)
+    fate
 }
 
 /// Judges: `listed` are the packs that lie in the store, `repack_below` the percentage of live bytes below which a pack is rewritten.

@@ -4,21 +4,21 @@
 
 use std::collections::BTreeSet;
 
-use super::plan::{self, Plan};
+use super::plan::{self, Deadlines, Plan};
 use super::{PruneError, Result};
 use crate::compaction::{self, Moves, OnDamage, Scan, Stay, Usage};
 use crate::format::catalog::PackRef;
-use crate::format::{Number, Timestamp, layout};
+use crate::format::{Number, layout};
 use crate::pack;
 use crate::repository::marks::Marks;
-use crate::repository::{PointNotes, Points, ReaderWait, Store, WriterLock, lease, readers};
+use crate::repository::{Alarms, PointNotes, Points, ReaderWait, Store, WriterLock, lease, readers};
 use crate::storage::StorageError;
 
 /// What a prune may do.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Points go that were forgotten then, or earlier.
-    pub forgotten_before: Timestamp,
+    pub forgotten_before: Deadlines,
     /// A pack is rewritten where less than this percentage of it is needed; 0: none is.
     pub repack_below: u8,
     /// Only say what would be done.
@@ -118,8 +118,12 @@ impl Run<'_> {
     /// What could go, and what is needed.
     fn plan(&mut self, points: &Points) -> Result<(Plan, Usage)> {
         let storage = self.store.storage();
-        let (expired, waiting) = plan::expire(points, self.options.forgotten_before);
-        let gone: BTreeSet<Number> = expired.iter().map(|expired| expired.number).collect();
+        let alarms = Alarms::read(storage)?;
+        for problem in &alarms.problems {
+            (self.notify)(Event::Problem(&problem.to_string()));
+        }
+        let fate = plan::expire(points, &self.options.forgotten_before, &alarms);
+        let gone: BTreeSet<Number> = fate.expired.iter().map(|expired| expired.number).collect();
         let numbers: BTreeSet<Number> =
             Points::numbers(storage)?.into_iter().chain(points.unreadable.clone()).collect();
         let kept: Vec<Number> = numbers.iter().filter(|number| !gone.contains(number)).copied().collect();
@@ -136,7 +140,8 @@ impl Run<'_> {
         }
         let usage = scan.finish();
         let mut plan = plan::judge(&usage, &listed, self.options.repack_below);
-        (plan.expired, plan.waiting) = (expired, waiting);
+        (plan.expired, plan.waiting, plan.held) = (fate.expired, fate.waiting, fate.held);
+        plan.alarms = alarms.standing;
         for problem in &plan.problems {
             (self.notify)(Event::Problem(problem));
         }

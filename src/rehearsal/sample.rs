@@ -12,8 +12,8 @@ use super::{SampleSize, is_stopped};
 use crate::catalog::CatalogError;
 use crate::format::Kind;
 use crate::format::record::{Content, Flags, Status};
+use crate::overlay::Records;
 use crate::overlay::{Directory, Layer, Node, PointTree};
-use crate::restore::Records;
 
 pub(super) const SMALL: &str = "small";
 pub(super) const LARGE: &str = "large";

@@ -119,6 +119,19 @@ pub fn write(
     Ok(())
 }
 
+/// Notes of a point that retention must keep it, or need not; answers whether that was otherwise before.
+///
+/// # Errors
+/// What is noted of the point cannot be read or written.
+pub fn pin(store: &Store, lock: &WriterLock, number: Number, pinned: bool) -> Result<bool, RepositoryError> {
+    let mut notes = PointNotes::read(store.storage(), number)?;
+    let is_new = std::mem::replace(&mut notes.pinned, pinned) != pinned;
+    if is_new {
+        notes.write(store, lock, number)?;
+    }
+    Ok(is_new)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,11 +6,13 @@
 //! belongs to one reader.
 
 pub mod address;
+pub mod alarms;
 mod checked_text;
 pub mod config;
 mod error;
 mod file_chunks;
 pub mod forgetting;
+pub mod keeping;
 pub mod lease;
 pub mod marks;
 pub mod notes;
@@ -27,6 +29,7 @@ pub mod tags;
 pub mod when;
 mod writer;
 
+pub use alarms::Alarms;
 pub use config::Config;
 pub use error::RepositoryError;
 pub use file_chunks::{FileChunk, FileChunks};

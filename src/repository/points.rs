@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::notes::{self, Notes};
 use super::tags::is_forgotten;
-use super::{PointNotes, RepositoryError};
+use super::{PointNotes, RepositoryError, when};
 use crate::catalog::{Catalog, CatalogError};
 use crate::format::layout;
-use crate::format::{Number, Point, Timestamp};
+use crate::format::{Number, Origin, Point, Timestamp};
 use crate::storage::Storage;
 
 /// What a listing found.
@@ -102,6 +102,11 @@ impl Points {
         self.points.iter().filter(move |point| point.source.name == name)
     }
 
+    /// Those of them that are backups: what was imported or promoted stands outside the rotation.
+    pub fn backups_of<'a>(&'a self, name: &'a str) -> impl DoubleEndedIterator<Item = &'a Point> {
+        self.of_source(name).filter(|point| point.origin == Origin::Backup)
+    }
+
     /// How many points the series of a full has had, the full and the forgotten ones among them.
     #[must_use]
     pub fn length_of_series(&self, full: Number) -> u32 {
@@ -112,6 +117,25 @@ impl Points {
     /// The times of the points of the source of that name, the forgotten ones included: who brings one back wants its time to be its own.
     pub fn times_of<'a>(&'a self, name: &'a str) -> impl Iterator<Item = Timestamp> + 'a {
         self.points.iter().chain(&self.forgotten).filter(move |point| point.source.name == name).map(|point| point.time)
+    }
+
+    /// The first time, not before `time`, that no point of the source of that name has.
+    #[must_use]
+    pub fn free_time(&self, name: &str, time: Timestamp) -> Timestamp {
+        let taken: BTreeSet<i64> = self.times_of(name).map(|time| time.secs).collect();
+        let mut free = Timestamp::new(time.secs, 0);
+        while taken.contains(&free.secs) && free.secs < i64::MAX {
+            free = free.plus_secs(1);
+        }
+        free
+    }
+
+    /// The time of a new backup of the source of that name: it rises from backup to backup, whatever was imported, and is nobody else's.
+    #[must_use]
+    pub fn next_time(&self, name: &str, clock: Timestamp) -> Timestamp {
+        let backups = self.points.iter().chain(&self.forgotten).filter(|point| point.origin == Origin::Backup);
+        let newest = backups.filter(|point| point.source.name == name).map(|point| point.time).max();
+        self.free_time(name, when::next_point_time(clock, newest).0)
     }
 
     /// The names of all sources that have points, sorted.

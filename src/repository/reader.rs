@@ -178,7 +178,15 @@ impl Reader {
         }
         match point.kind {
             PointKind::Full => PointTree::of_full(catalog),
-            PointKind::Differential { base, .. } => PointTree::of_differential(catalog, self.catalog(base)?),
+            PointKind::Differential { base, .. } => {
+                let full = self.catalog(base).map_err(|error| match error {
+                    CatalogError::Storage(error) if error.is_not_found() => {
+                        CatalogError::Mismatch { number: point.number, what: "the full that it stands on is gone" }
+                    }
+                    error => error,
+                })?;
+                PointTree::of_differential(catalog, full)
+            }
         }
     }
 

@@ -12,7 +12,7 @@ use super::notes::{read_toml, write_toml};
 use super::{SourceName, Store, WriterLock};
 use crate::format::layout;
 use crate::format::{Number, Timestamp};
-use crate::storage::{Storage, StorageError};
+use crate::storage::{Replace, Storage, StorageError};
 
 /// Runs that are kept of a source.
 pub const RUNS_KEPT: usize = 200;
@@ -36,6 +36,9 @@ pub struct RunNotes {
     /// The newest checks, oldest first.
     #[serde(default)]
     pub checks: Vec<Check>,
+    /// When the run began that was last told to stop: it is counted as failed, and the schedule makes up for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<Timestamp>,
     /// What later programs keep here.
     #[serde(flatten)]
     pub others: BTreeMap<String, toml::Value>,
@@ -166,7 +169,7 @@ impl RunNotes {
         Self { name: name.to_string(), ..Self::default() }
     }
 
-    /// Adds a run, and counts it.
+    /// Adds a run, and counts it. Of those that are kept the newest of each type and end is always one, however many came after it.
     pub fn push_run(&mut self, run: Run) {
         let totals = self.totals.entry(run.r#type).or_default();
         match run.end {
@@ -176,16 +179,17 @@ impl RunNotes {
         totals.secs += run.secs;
         totals.buckets.resize(BUCKETS_SECS.len() + 1, 0);
         totals.buckets[BUCKETS_SECS.partition_point(|bound| f64::from(*bound) < run.secs)] += 1;
-        self.runs.push(run);
-        let surplus = self.runs.len().saturating_sub(RUNS_KEPT);
-        self.runs.drain(..surplus);
+        // One that could not be noted at its time comes later than its time.
+        let at = self.runs.partition_point(|other| other.began <= run.began);
+        self.runs.insert(at, run);
+        thin(&mut self.runs, RUNS_KEPT, |run| (run.r#type, run.end));
     }
 
-    /// Adds a check.
+    /// Adds a check. Of those that are kept the newest of each kind and end is always one.
     pub fn push_check(&mut self, check: Check) {
-        self.checks.push(check);
-        let surplus = self.checks.len().saturating_sub(CHECKS_KEPT);
-        self.checks.drain(..surplus);
+        let at = self.checks.partition_point(|other| other.began <= check.began);
+        self.checks.insert(at, check);
+        thin(&mut self.checks, CHECKS_KEPT, |check| (check.kind, check.end));
     }
 
     /// Adds a check to what is noted of the source of this name, durably.
@@ -211,6 +215,27 @@ impl RunNotes {
         Ok(read(storage, &name.file_stem())?.unwrap_or_else(|| Self::new(name)))
     }
 
+    /// As [`RunNotes::read`], for who is about to add something: a file that is damaged is set aside, and said.
+    ///
+    /// # Errors
+    /// The file cannot be read or set aside.
+    pub fn read_or_begin(
+        store: &Store,
+        _writer: &WriterLock,
+        name: &SourceName,
+    ) -> Result<(Self, Option<RepositoryError>), RepositoryError> {
+        match Self::read(store.storage(), name) {
+            Ok(notes) => Ok((notes, None)),
+            Err(problem @ RepositoryError::Damaged { .. }) => {
+                let damaged = file(&name.file_stem());
+                let aside = format!("{damaged}{}", layout::DAMAGED_SUFFIX);
+                store.storage().rename(&damaged, &aside, Replace::Always)?;
+                Ok((Self::new(name), Some(problem)))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// Replaces what is noted, durably.
     ///
     /// # Errors
@@ -220,6 +245,15 @@ impl RunNotes {
         // A store that was made before there were runs has no such directory.
         store.storage().create_dir(layout::RUNS)?;
         write_toml(store.storage(), &file(&name.file_stem()), self)
+    }
+}
+
+/// Takes the oldest away until so many are left, but never the newest of its class: a full that was made a week ago must not be lost among differentials.
+fn thin<T, C: PartialEq>(kept: &mut Vec<T>, most: usize, class: impl Fn(&T) -> C) {
+    while kept.len() > most {
+        let has_newer = |at: &usize| kept[at + 1..].iter().any(|newer| class(newer) == class(&kept[*at]));
+        let at = (0..kept.len()).find(has_newer).unwrap_or(0);
+        kept.remove(at);
     }
 }
 
@@ -252,4 +286,67 @@ fn read(storage: &Storage, stem: &str) -> Result<Option<RunNotes>, RepositoryErr
 
 fn file(stem: &str) -> String {
     format!("{}/{stem}{}", layout::RUNS, layout::TOML_SUFFIX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::repository::config::Chunking;
+    use crate::storage::Wait;
+
+    fn run(secs: i64, r#type: BackupType, end: RunEnd) -> Run {
+        Run {
+            began: Timestamp::new(secs, 0),
+            secs: 1.0,
+            r#type,
+            end,
+            reason: String::new(),
+            number: None,
+            size_bytes: 0,
+            stored_bytes: 0,
+            files: 0,
+        }
+    }
+
+    #[test]
+    fn a_full_is_not_lost_among_differentials_and_counters_lose_nothing() {
+        let mut notes = RunNotes::new(&SourceName::new("www").unwrap());
+        notes.push_run(run(0, BackupType::Full, RunEnd::Made));
+        notes.push_run(run(1, BackupType::Full, RunEnd::Failed));
+        for secs in 2..1_000 {
+            notes.push_run(run(secs, BackupType::Differential, RunEnd::Unchanged));
+        }
+        assert_eq!(notes.runs.len(), RUNS_KEPT);
+        assert_eq!(notes.runs[0], run(0, BackupType::Full, RunEnd::Made));
+        assert_eq!(notes.runs[1], run(1, BackupType::Full, RunEnd::Failed));
+        assert!(notes.runs.is_sorted_by_key(|run| run.began));
+        assert_eq!(notes.totals[&BackupType::Full].success, 1);
+        assert_eq!(notes.totals[&BackupType::Full].failure, 1);
+        assert_eq!(notes.totals[&BackupType::Differential].success, 998);
+        assert_eq!(notes.totals[&BackupType::Differential].buckets.iter().sum::<u64>(), 998);
+    }
+
+    #[test]
+    fn run_that_is_noted_late_stands_at_its_time() {
+        let mut notes = RunNotes::new(&SourceName::new("www").unwrap());
+        for secs in [5, 9, 7] {
+            notes.push_run(run(secs, BackupType::Full, RunEnd::Made));
+        }
+        assert_eq!(notes.runs.iter().map(|run| run.began.secs).collect::<Vec<_>>(), [5, 7, 9]);
+    }
+
+    #[test]
+    fn damaged_ledger_is_set_aside_and_begun_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::init(dir.path(), Chunking::default()).unwrap();
+        let lock = WriterLock::take(&store, Wait::Never).unwrap();
+        let name = SourceName::new("www").unwrap();
+        std::fs::write(dir.path().join("runs/www.toml"), "runs = perhaps").unwrap();
+        let (notes, problem) = RunNotes::read_or_begin(&store, &lock, &name).unwrap();
+        assert_eq!(notes, RunNotes::new(&name));
+        assert!(problem.unwrap().to_string().starts_with("runs/www.toml is damaged"));
+        notes.write(&store, &lock).unwrap();
+        assert_eq!(RunNotes::read(store.storage(), &name).unwrap(), notes);
+        assert!(dir.path().join("runs/www.toml.damaged").exists());
+    }
 }

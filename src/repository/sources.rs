@@ -93,7 +93,7 @@ pub fn read_all(storage: &Storage) -> Result<(Vec<SourceNotes>, Vec<RepositoryEr
     Ok((sources, problems))
 }
 
-fn read(storage: &Storage, stem: &str) -> Result<Option<SourceNotes>, RepositoryError> {
+pub(super) fn read(storage: &Storage, stem: &str) -> Result<Option<SourceNotes>, RepositoryError> {
     let file = file(stem);
     let Some(notes) = read_toml::<SourceNotes>(storage, &file)? else { return Ok(None) };
     match SourceName::new(&notes.source.name) {

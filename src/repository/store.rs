@@ -62,13 +62,8 @@ impl Store {
     /// # Errors
     /// There is none, it is something else, or this program must not read it.
     pub fn open(path: &Path) -> Result<Self, RepositoryError> {
-        let not_a_store =
-            |reason: &str| RepositoryError::NotAStore { path: path.to_owned(), reason: reason.to_owned() };
-        let storage = Storage::open_root(path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => RepositoryError::NotFound { path: path.to_owned() },
-            std::io::ErrorKind::NotADirectory => not_a_store("it is not a directory"),
-            _ => error.into(),
-        })?;
+        let storage = open_root(path)?;
+        let not_a_store = |reason: &str| not_a_store(path, reason);
         let text = storage.read_small(layout::STORE_TOML, CONFIG_LIMIT_BYTES).map_err(|error| match error {
             StorageError::TooLarge { .. } => not_a_store("its store.toml is too large to be one"),
             error if error.is_not_found() => not_a_store("it has no store.toml"),
@@ -84,7 +79,7 @@ impl Store {
     /// # Errors
     /// There is no store, both are lost, or the system refuses.
     pub fn mend_description(path: &Path) -> Result<bool, RepositoryError> {
-        let storage = Storage::open_root(path)?;
+        let storage = open_root(path)?;
         let Some(text) = intact(&storage, path, layout::STORE_TOML)? else {
             let Some(copy) = intact(&storage, path, layout::STORE_COPY)? else {
                 return Err(Self::open(path).err().unwrap_or(RepositoryError::NotFound { path: path.to_owned() }));
@@ -126,6 +121,18 @@ impl Store {
     pub fn path(&self) -> &Path {
         self.storage.path()
     }
+}
+
+fn not_a_store(path: &Path, reason: &str) -> RepositoryError {
+    RepositoryError::NotAStore { path: path.to_owned(), reason: reason.to_owned() }
+}
+
+fn open_root(path: &Path) -> Result<Storage, RepositoryError> {
+    Storage::open_root(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => RepositoryError::NotFound { path: path.to_owned() },
+        std::io::ErrorKind::NotADirectory => not_a_store(path, "it is not a directory"),
+        _ => error.into(),
+    })
 }
 
 /// Where a store lies if nobody says otherwise, given the environment's `XDG_DATA_HOME` and `HOME`; `None` where

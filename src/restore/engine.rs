@@ -19,14 +19,13 @@ use super::large::Large;
 use super::leaf::existing_leaf;
 use super::links::Links;
 use super::make::is_one_run;
-use super::records::Records;
 use super::trail::Trail;
 use super::unfinished::{Queue, Unfinished};
 use super::{Notice, Report, RestoreError};
 use crate::format::record::{Content, Place as PackPlace};
 use crate::format::table::Extent;
 use crate::format::{Kind, Stat};
-use crate::overlay::Node;
+use crate::overlay::{Node, Records};
 use crate::source::FileId;
 use crate::source::dir::Place;
 

@@ -36,7 +36,6 @@ mod links;
 mod make;
 mod meta;
 mod names;
-mod records;
 mod remove;
 mod report;
 #[cfg(test)]
@@ -52,11 +51,10 @@ use std::sync::atomic::AtomicBool;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
-pub use records::Records;
 pub use report::{KeptBecause, Notice, Progress, Refused, Report};
 
 use crate::catalog::CatalogError;
-use crate::overlay::PointTree;
+use crate::overlay::{PointTree, Records};
 use crate::repository::Reader;
 use crate::source::dir::Place;
 use crate::source::stat::stat_of;

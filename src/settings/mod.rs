@@ -16,14 +16,15 @@ use toml::{Table, Value};
 use crate::repository::{SourceName, SourceNameError};
 
 pub use crate::policy::rehearsal::Rehearse;
-pub use source::{Hooks, SourceSettings, Task, VerifyAfter, When};
+pub use crate::policy::schedule::{Task, When};
+pub use source::{Hooks, SourceSettings, VerifyAfter};
 pub use tell::{Metrics, Notify, NotifyOn};
 
 /// The most bytes that a configuration may have.
 const LIMIT_BYTES: u64 = 1 << 20;
 
 /// What the configuration file says.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// The store; none where the command line or the default says.
     pub store: Option<PathBuf>,
@@ -35,6 +36,8 @@ pub struct Settings {
     pub notify: Notify,
     /// The sources, by name.
     pub sources: BTreeMap<SourceName, SourceSettings>,
+    /// What holds for a source that is not among them, and is named on the command line: its path is of no account.
+    pub defaults: SourceSettings,
 }
 
 /// Why a configuration cannot be used.
@@ -107,19 +110,31 @@ impl Settings {
     /// What is wrong with it.
     pub fn parse(text: &str) -> Result<Self, String> {
         let document: Document = toml::from_str(text).map_err(|error| error.to_string())?;
+        document.notify.check().map_err(|error| format!("notify: {error}"))?;
         let zone = document.timezone.as_deref().map(TimeZone::get).transpose();
         let zone = zone.map_err(|error| format!("timezone: {error}"))?;
+        let read = |part: &str, table: Table| {
+            let wrong = |message: &str| format!("{part}: {message}");
+            let source: Result<SourceSettings, toml::de::Error> = Value::Table(table).try_into();
+            let source = source.map_err(|error| wrong(error.message()))?;
+            source.check().map_err(|message| wrong(&message)).map(|()| source)
+        };
+        let mut defaults = document.defaults.clone();
+        defaults.entry("path").or_insert_with(|| Value::String("/".to_owned()));
+        let defaults = read("defaults", defaults)?;
         let mut sources = BTreeMap::new();
         for (name, own) in document.sources {
             let key = SourceName::new(&name).map_err(|error: SourceNameError| format!("sources: {error}"))?;
-            let merged = merged(document.defaults.clone(), own);
-            let source: SourceSettings = Value::Table(merged)
-                .try_into()
-                .map_err(|error: toml::de::Error| format!("sources.{name}: {}", error.message()))?;
-            source.check().map_err(|error| format!("sources.{name}: {error}"))?;
-            sources.insert(key, source);
+            sources.insert(key, read(&format!("sources.{name}"), merged(document.defaults.clone(), own))?);
         }
-        Ok(Self { store: document.store, zone, metrics: document.metrics, notify: document.notify, sources })
+        let Document { store, metrics, notify, .. } = document;
+        Ok(Self { store, zone, metrics, notify, sources, defaults })
+    }
+
+    /// What holds for the source of this name, be it configured or not.
+    #[must_use]
+    pub fn of(&self, name: &SourceName) -> &SourceSettings {
+        self.sources.get(name).unwrap_or(&self.defaults)
     }
 
     /// The zone in which days begin.
@@ -171,11 +186,12 @@ mod tests {
         let of = |name: &str| &settings.sources[&SourceName::new(name).unwrap()];
         assert_eq!(of("www").keep().keep_days, 60);
         assert_eq!(of("www").decision().full_day.unwrap().to_string(), "Sunday");
-        assert_eq!(of("www").schedule[&Task::Auto], When::Cron("0 2 * * *".to_owned()));
-        assert_eq!(of("www").schedule[&Task::Verify], When::Cron("0 6 * * *".to_owned()));
+        assert_eq!(of("www").schedule[&Task::Auto], When::Cron("0 2 * * *".parse().unwrap()));
+        assert_eq!(of("www").schedule[&Task::Verify], When::Cron("0 6 * * *".parse().unwrap()));
         assert_eq!(of("db").keep().keep_days, 3);
         assert_eq!(of("db").schedule[&Task::Differential], When::Every(Secs(21_600)));
         assert_eq!(of("db").schedule[&Task::Verify], When::After(Task::Full));
+        assert_eq!(settings.of(&SourceName::new("other").unwrap()).keep().keep_days, 60);
         assert_eq!(of("db").decision(), crate::policy::decision::DecisionRules::default());
     }
 
@@ -191,6 +207,12 @@ mod tests {
             ("[sources.www]\npath = '/x'\nfull_day = 'Sonntag'", "no day of the week"),
             ("[sources.www]\npath = '/x'\nschedule.hourly = '0 * * * *'", "sources.www: "),
             ("[sources.www]\npath = '/x'\nschedule.auto = {every = '6h', after = 'full'}", "sources.www: "),
+            ("[sources.www]\npath = '/x'\nschedule.auto = '0 2 * *'", "sources.www: schedule: \"0 2 * *\" is no cron"),
+            ("[sources.www]\npath = '/x'\nschedule.full = {after = 'auto'}", "only verify comes after"),
+            ("[sources.www]\npath = '/x'\nschedule.verify = {after = 'verify'}", "only verify comes after"),
+            ("[notify]\nwebhook = 'example.org'", "notify: webhook"),
+            ("[notify]\nmail = ['admin@example.org\\nBcc: x@example.org']", "notify: mail"),
+            ("[notify]\nmail = ['-oQ/tmp']", "notify: mail"),
             ("[sources.www]\npath = '/x'\nmax_full_age = 'soon'", "no span of time"),
             ("[defaults]\nkeep_dais = 3\n[sources.www]\npath = '/x'", "keep_dais"),
         ] {

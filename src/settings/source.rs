@@ -8,6 +8,7 @@ use serde::Deserialize;
 use crate::policy::decision::{DecisionRules, IndependentFull};
 use crate::policy::rehearsal::Rehearse;
 use crate::policy::retention::KeepRules;
+use crate::policy::schedule::{Task, When};
 use crate::policy::surge::SurgeRules;
 use crate::policy::{Secs, Weekday};
 
@@ -90,65 +91,6 @@ pub struct SourceSettings {
     pub hooks: Hooks,
 }
 
-/// What can be scheduled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Task {
-    /// A backup, full or differential as the rules say.
-    Auto,
-    /// A full.
-    Full,
-    /// A differential.
-    Differential,
-    /// `verify --data`.
-    Verify,
-}
-
-/// When something is done.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "Written")]
-pub enum When {
-    /// At the times of a cron expression, in the configuration's time zone.
-    Cron(String),
-    /// So long after it was last done.
-    Every(Secs),
-    /// Whenever that has succeeded.
-    After(Task),
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Written {
-    Cron(String),
-    Table(BTreeMap<String, String>),
-}
-
-impl TryFrom<Written> for When {
-    type Error = String;
-
-    fn try_from(written: Written) -> Result<Self, String> {
-        let table = match written {
-            Written::Cron(text) => return Ok(Self::Cron(text)),
-            Written::Table(table) => table,
-        };
-        let mut keys = table.into_iter();
-        match (keys.next(), keys.next()) {
-            (Some((key, value)), None) if key == "every" => {
-                let every: Secs = value.parse().map_err(|error| format!("schedule: {error}"))?;
-                if every.0 == 0 { Err("schedule: every 0s is all the time".to_owned()) } else { Ok(Self::Every(every)) }
-            }
-            (Some((key, value)), None) if key == "after" => match value.as_str() {
-                "auto" => Ok(Self::After(Task::Auto)),
-                "full" => Ok(Self::After(Task::Full)),
-                "differential" => Ok(Self::After(Task::Differential)),
-                "verify" => Ok(Self::After(Task::Verify)),
-                _ => Err(format!("schedule: after {value:?}: write auto, full, differential or verify")),
-            },
-            _ => Err("a schedule is a cron expression, { every = \"6h\" } or { after = \"full\" }".to_owned()),
-        }
-    }
-}
-
 /// How what was just written is checked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -227,6 +169,12 @@ impl SourceSettings {
         for level in [self.full_level, self.differential_level].into_iter().flatten() {
             if !(1..=19).contains(&level) {
                 return Err(format!("a compression level is 1 to 19, not {level}"));
+            }
+        }
+        for (task, when) in &self.schedule {
+            // A backup that came after a backup would come after itself.
+            if matches!(when, When::After(first) if *task != Task::Verify || *first == Task::Verify) {
+                return Err(format!("schedule.{task}: only verify comes after something else, and after a backup"));
             }
         }
         Ok(())

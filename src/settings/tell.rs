@@ -37,3 +37,22 @@ pub enum NotifyOn {
     /// All.
     Always,
 }
+
+impl Notify {
+    pub(super) fn check(&self) -> Result<(), String> {
+        if let Some(url) = &self.webhook {
+            let is_web = ["http://", "https://"].iter().any(|scheme| url.starts_with(scheme));
+            if !is_web || url.chars().any(|letter| letter.is_control() || letter.is_whitespace()) {
+                return Err(format!("webhook: {url:?} is no http:// or https:// address"));
+            }
+        }
+        for address in &self.mail {
+            // What stands in a header must not begin another, nor add an address that nobody reads here.
+            let is_plain = |letter: char| letter.is_ascii_graphic() && !"<>(),;:\\\"".contains(letter);
+            if address.is_empty() || address.starts_with('-') || !address.chars().all(is_plain) {
+                return Err(format!("mail: {address:?} is no plain address like admin@example.org"));
+            }
+        }
+        Ok(())
+    }
+}

@@ -24,7 +24,7 @@ pub use ahead::{EarlyFile, ReadAhead};
 pub use dir::{OpenDir, Place};
 pub use exclude::{Exclude, ExcludeBuilder, ExcludeError};
 pub use open_files::raise_open_files_limit;
-pub use pieces::{Piece, PieceShape, Pieces, StreamPieces, Then};
+pub use pieces::{Piece, PieceShape, Pieces, RangePieces, StreamPieces, Then};
 pub use read::{Extents, OpenError, OpenFile, open_file, read_link};
 pub use settled::{Margin, is_settled};
 pub use stat::FileId;

@@ -8,6 +8,7 @@ mod support;
 
 mod changes;
 mod crashes;
+mod decide;
 mod independent;
 mod large;
 mod links;

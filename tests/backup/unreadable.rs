@@ -41,6 +41,7 @@ impl Users {
     fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         command.env("DBAKFS_STORE", self.place.store()).env("HOME", self.place.path("home")).env("TZ", "UTC");
+        command.env("DBAKFS_CONFIG", self.place.path("dbakfs.toml"));
         if rustix::process::geteuid().is_root() {
             command.uid(NOBODY).gid(NOBODY);
         }
@@ -269,6 +270,7 @@ fn a_deep_tree_that_becomes_unreadable_is_carried_on_a_small_stack() {
     users.mode("closed", 0o000);
     let mut command = Command::new("sh");
     command.args(["-c", "ulimit -s 512; exec \"$0\" backup src --full"]).arg(&users.program);
+    command.env("DBAKFS_CONFIG", users.place.path("dbakfs.toml"));
     command.env("DBAKFS_STORE", users.place.store()).current_dir(users.place.path(""));
     if rustix::process::geteuid().is_root() {
         command.uid(NOBODY).gid(NOBODY);

@@ -23,6 +23,8 @@ use dbakfs::backup::{Done, Mode, Options, Outcome, Progress, Session, Subject};
 use dbakfs::format::record::Status;
 use dbakfs::format::{Kind, Point, Timestamp};
 use dbakfs::overlay::{Directory, Layer, Node, PointTree};
+use dbakfs::policy::decision::DecisionRules;
+use dbakfs::policy::surge::SurgeRules;
 use dbakfs::prune;
 use dbakfs::repository::config::Chunking;
 use dbakfs::repository::{CacheBytes, Points, Reader, ReaderWait, SourceName, Store, WriterLock, forgetting};
@@ -174,17 +176,28 @@ fn history(rounds: &[Round]) {
             std::thread::sleep(Duration::from_millis(2_100));
         }
         let now = kept(&look(&source.root()));
-        let options = Options { mode: round.mode, force: round.force, checksum: round.checksum, ..Options::default() };
+        let options = Options {
+            mode: round.mode,
+            rules: DecisionRules::lasting(),
+            // What happens at random is no habit.
+            alarm: SurgeRules::NEVER,
+            force: round.force,
+            checksum: round.checksum,
+            ..Options::default()
+        };
         let done = back_up(&store, &source, &options);
         let has_changed = past.last().is_none_or(|(_, before)| *before != now);
         match done.outcome {
             Outcome::Made(made) => {
-                let is_wanted = round.force || round.mode == (Mode::Full { independent: true });
+                let is_wanted = round.force || matches!(round.mode, Mode::Full { .. });
                 assert!(has_changed || is_wanted, "round {number}: a point although nothing has changed");
                 past.push((made.point, now));
             }
             Outcome::Unchanged(newest) => {
-                assert!(!has_changed && !round.force, "round {number}: a change was missed");
+                assert!(
+                    !has_changed && !round.force && !matches!(round.mode, Mode::Full { .. }),
+                    "round {number}: a change was missed"
+                );
                 assert_eq!(newest.number, past.last().unwrap().0.number);
             }
             Outcome::Tried { .. } => panic!("it was no trial"),
@@ -208,7 +221,7 @@ fn drop_point(store: &Store, past: &mut Past, which: prop::sample::Index, repack
     forgetting::write(store, &lock, &order, Some(now)).unwrap();
     past.retain(|(point, _)| !order.contains(&point.number));
     let options = prune::Options {
-        forgotten_before: now,
+        forgotten_before: prune::Deadlines::all(now),
         repack_below,
         dry_run: false,
         sole_host: false,
@@ -216,7 +229,7 @@ fn drop_point(store: &Store, past: &mut Past, which: prop::sample::Index, repack
     };
     let again = |repack_below| {
         let mut problems = Vec::new();
-        let options = prune::Options { repack_below, ..options };
+        let options = prune::Options { repack_below, ..options.clone() };
         let report = prune::prune(store, &lock, &options, &|| false, &mut |event| {
             if let prune::Event::Problem(text) = event {
                 problems.push(text.to_owned());

@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 
 use dbakfs::backup::{self, Mode, Outcome, Session, Subject};
 use dbakfs::format::Point;
+use dbakfs::policy::decision::DecisionRules;
 use dbakfs::repository::config::Chunking;
 use dbakfs::repository::{CacheBytes, Reader, SourceName, Store};
 use dbakfs::restore::{Options, Progress, Report, restore};
@@ -21,7 +22,12 @@ fn back_up(store: &Store, source: &Path, mode: Mode) -> Point {
     let session = Session::begin(store, Wait::Never).unwrap();
     let name: SourceName = "test".parse().unwrap();
     let subject = Subject::Tree { path: source.to_owned(), walk: source::Options::default() };
-    let options = backup::Options { mode, host: "here".to_owned(), ..backup::Options::default() };
+    let options = backup::Options {
+        mode,
+        rules: DecisionRules::lasting(),
+        host: "here".to_owned(),
+        ..backup::Options::default()
+    };
     let cancel = Arc::new(AtomicBool::new(false));
     let progress = backup::Progress::default();
     let notify = |notice| eprintln!("{notice:?}");

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::process::{limited, watch};
 
-/// A scratch place with the names that most tests need.
+/// A scratch place with the names that most tests need, and a configuration by which no differential is too large.
 pub(crate) struct Place {
     dir: TempDir,
 }
@@ -68,6 +68,12 @@ impl Place {
         let place = Self { dir: tempfile::tempdir().unwrap() };
         fs::create_dir(place.src()).unwrap();
         fs::create_dir(place.mnt()).unwrap();
+        // Trees of a few files change by more than half all the time.
+        fs::write(
+            place.path("dbakfs.toml"),
+            "[defaults]\ndiff_threshold = 4294967295\nalarm = { percent = 4294967295, times = 4294967295 }\n",
+        )
+        .unwrap();
         place
     }
 
@@ -106,9 +112,10 @@ impl Place {
             .env("DBAKFS_STORE", self.store())
             .env("HOME", self.path("home"))
             .env_remove("XDG_DATA_HOME")
-            // No configuration of this machine.
-            .env("DBAKFS_CONFIG", "/dev/null")
             .env_remove("XDG_STATE_HOME")
+            .env("DBAKFS_CONFIG", self.path("dbakfs.toml"))
+            // Not what this machine keeps of runs.
+            .env("STATE_DIRECTORY", self.path("state"))
             .env("TZ", "UTC")
             .current_dir(self.dir.path())
             .stdin(Stdio::null());

@@ -42,13 +42,14 @@ pub(crate) fn limited(command: &mut Command) -> Ran {
     Ran { code: status.code().unwrap_or(-1), stdout: text(stdout), stderr: text(stderr) }
 }
 
-/// Kills the server of the mount at `mnt` if it is still needed after [`HANGS_AFTER`]: whoever waits for an answer of it gets an
+/// Kills the server of the mount at `mnt` if it is still needed after [`HANGS_AFTER`], and what the long run adds to that: whoever waits for an answer of it gets an
 /// error then, and a test that would hang fails. Watches until the sender goes.
 pub(crate) fn watch(mnt: &Path) -> mpsc::Sender<()> {
     let (sender, receiver) = mpsc::channel();
     let mnt = mnt.to_owned();
+    let long_run = std::env::var("DBAKFS_TOGETHER_SECS").ok().and_then(|secs| secs.parse().ok()).unwrap_or(0);
     std::thread::spawn(move || {
-        if receiver.recv_timeout(HANGS_AFTER) == Err(mpsc::RecvTimeoutError::Timeout) {
+        if receiver.recv_timeout(HANGS_AFTER + Duration::from_secs(long_run)) == Err(mpsc::RecvTimeoutError::Timeout) {
             eprintln!("the mount at {} is ended by force: the test takes too long", mnt.display());
             if let Some(server) = server_of(&mnt) {
                 signal(server, rustix::process::Signal::KILL);

@@ -1,6 +1,6 @@
 //! The data of a large file, piece by piece, in the order of the file.
 //!
-//! Owns what a piece is, and the two plain ways to read them: from a file with its holes, and from a stream. Refuses to
+//! Owns what a piece is, and the plain ways to read them: from a file with its holes, from a stream, and from a stream whose holes are known. Refuses to
 //! know where pieces are cut. Its invariant: pieces of one run of data follow each other without a gap, and the last of
 //! each run says that it is.
 
@@ -124,6 +124,42 @@ impl<R: io::Read> Pieces for StreamPieces<R> {
         self.has_ended = got < self.shape.data_bytes;
         let then = if self.has_ended { Then::End } else { Then::More };
         Ok(Some(Piece { at, filled: self.shape.room_bytes + got, then }))
+    }
+}
+
+/// The data of a file whose holes are known, from a stream that holds nothing else.
+pub struct RangePieces<'a, R> {
+    input: R,
+    ranges: std::slice::Iter<'a, Range<u64>>,
+    shape: PieceShape,
+    /// What is left of the run that is being read.
+    left: Range<u64>,
+}
+
+impl<'a, R: io::Read> RangePieces<'a, R> {
+    /// The pieces of `ranges`, which rise and do not overlap.
+    pub fn new(input: R, ranges: &'a [Range<u64>], shape: PieceShape) -> Self {
+        Self { input, ranges: ranges.iter(), shape, left: 0..0 }
+    }
+}
+
+impl<R: io::Read> Pieces for RangePieces<'_, R> {
+    fn next(&mut self, buffer: &mut Vec<u8>) -> io::Result<Option<Piece>> {
+        while self.left.is_empty() {
+            let Some(range) = self.ranges.next() else { return Ok(None) };
+            self.left = range.clone();
+            // Ranges that touch are one run.
+            while let Some(next) = self.ranges.as_slice().first().filter(|next| next.start == self.left.end) {
+                self.left.end = next.end;
+                self.ranges.next();
+            }
+        }
+        let Range { start: at, end } = self.left;
+        let wanted = usize::try_from(end - at).map_or(self.shape.data_bytes, |left| left.min(self.shape.data_bytes));
+        self.input.read_exact(self.shape.data(buffer, wanted))?;
+        self.left.start = at + wanted as u64;
+        let then = if self.left.is_empty() { Then::Hole } else { Then::More };
+        Ok(Some(Piece { at, filled: self.shape.room_bytes + wanted, then }))
     }
 }
 

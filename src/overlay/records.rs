@@ -1,10 +1,10 @@
-//! Some of the records of a point: those that a restore has met, or those that it is to restore.
+//! Some of the records of a point: those that a way through it has met, or those that are wanted.
 //!
 //! Owns one bit for each record of each layer. Refuses to know what becomes of a record. Its invariant: a record is new once, so that a catalog that
 //! lists the same children in many directories, and those in many again, is no tree without end.
 
+use super::{Layer, Node, PointTree};
 use crate::bits::Bits;
-use crate::overlay::{Layer, Node, PointTree};
 
 /// A set of records of a point.
 #[derive(Clone, Debug)]

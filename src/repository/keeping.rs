@@ -1,0 +1,111 @@
+//! What the rules say of the points of a source, and carrying that out.
+//!
+//! Owns what of a store the judgement must know: pins, tags, the rules that series began with, and what cannot be read. Refuses to judge. Invariant: while an alarm of
+//! the source stands, or may stand, nothing of it is forgotten by rules.
+
+use std::collections::BTreeMap;
+
+use super::alarms::Alarms;
+use super::forgetting::{self, ForgetError};
+use super::{Alarm, Points, Problem, RepositoryError, SourceName, Store, WriterLock};
+use crate::format::{Number, layout};
+use crate::policy::decision::Today;
+use crate::policy::retention::{self, Candidate, Hold, Judgement, KeepRules};
+
+/// Why nothing was forgotten by rules.
+#[derive(Debug, thiserror::Error)]
+pub enum KeepError {
+    /// An alarm stands.
+    #[error("an alarm stands for {name}: {}", alarm.reason)]
+    AlarmStands {
+        /// The source.
+        name: SourceName,
+        /// The alarm.
+        alarm: Alarm,
+    },
+    /// What is noted of the source cannot be read.
+    #[error("whether an alarm stands for {name} is not known")]
+    AlarmUnknown {
+        /// The source.
+        name: SourceName,
+        /// What is wrong with the file.
+        source: RepositoryError,
+    },
+    /// A plan that must not be carried out.
+    #[error(transparent)]
+    Forget(#[from] ForgetError),
+    /// The store.
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
+}
+
+/// Judges the living points of the source of that name. With `current_only` no series goes by the rules that it began with.
+#[must_use]
+pub fn judge(points: &Points, source: &str, current: &KeepRules, current_only: bool, today: &Today) -> Judgement {
+    let unread = points.problems.iter().filter_map(number_of).collect::<Vec<_>>();
+    // What is forgotten already is missed by nobody.
+    let living = |number: &&Number| points.notes.get(number).is_none_or(|notes| notes.forgotten.is_none());
+    let blind = points.unreadable.iter().filter(living).max().copied();
+    let candidate = |point: &crate::format::Point| {
+        let notes = points.notes.get(&point.number);
+        let hold = if notes.is_some_and(|notes| notes.pinned) {
+            Some(Hold::Pinned)
+        } else if notes.is_some_and(|notes| !notes.tags.is_empty()) {
+            Some(Hold::Tagged)
+        } else if unread.contains(&point.number) {
+            Some(Hold::NotesUnreadable)
+        } else {
+            blind.filter(|blind| point.is_full() && point.number < *blind).map(Hold::MayBeBaseOf)
+        };
+        Candidate { number: point.number, time: point.time, base: point.kind.base(), origin: point.origin, hold }
+    };
+    let candidates: Vec<Candidate> = points.of_source(source).map(candidate).collect();
+    let mut began = BTreeMap::new();
+    if !current_only {
+        let rules = |full: Number| points.notes.get(&full)?.keep.clone();
+        began.extend(candidates.iter().filter_map(|point| Some((point.series(), rules(point.series())?))));
+    }
+    retention::judge(&candidates, &began, current, today)
+}
+
+/// The point whose notes a problem is about.
+fn number_of(problem: &Problem) -> Option<Number> {
+    let Problem::Notes(RepositoryError::Damaged { name, .. }) = problem else { return None };
+    layout::point_number(name.strip_prefix(layout::POINTS)?.strip_prefix('/')?)
+}
+
+/// Refuses where an alarm of the source stands, or may stand.
+///
+/// # Errors
+/// It does, or nothing can be read.
+pub fn refuse_alarm(store: &Store, name: &SourceName) -> Result<(), KeepError> {
+    let mut alarms = Alarms::read(store.storage()).map_err(RepositoryError::from)?;
+    if let Some(alarm) = alarms.standing.remove(name.as_str()) {
+        return Err(KeepError::AlarmStands { name: name.clone(), alarm });
+    }
+    if alarms.hold(name.as_str()) {
+        let source = super::SourceNotes::read(store.storage(), name).err();
+        let source = source.unwrap_or_else(|| RepositoryError::damaged(layout::SOURCES, "it cannot be read"));
+        return Err(KeepError::AlarmUnknown { name: name.clone(), source });
+    }
+    Ok(())
+}
+
+/// Forgets what was judged to go, differentials first, as of `today`; answers the numbers in that order.
+///
+/// # Errors
+/// An alarm stands, the judgement is of other points, or what is noted of a point cannot be read or written; the points before it are done.
+pub fn carry_out(
+    store: &Store,
+    lock: &WriterLock,
+    name: &SourceName,
+    points: &Points,
+    judgement: &Judgement,
+    today: &Today,
+) -> Result<Vec<Number>, KeepError> {
+    refuse_alarm(store, name)?;
+    // Said once more by who owns it: no pin goes, and no full before all that stands on it.
+    let order = forgetting::forget(points, &judgement.forgotten().into_iter().collect(), false)?;
+    forgetting::write(store, lock, &order, Some(today.now))?;
+    Ok(order)
+}
