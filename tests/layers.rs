@@ -44,6 +44,7 @@ const MAY_USE: [(&str, &[&str]); 29] = [
             "chunker",
             "storage",
             "source",
+            "archive",
             "cache",
             "random",
             "policy",

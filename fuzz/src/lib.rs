@@ -5,6 +5,7 @@
 //! mutates the corpora. Its invariant: both call the same functions, so what one finds the other keeps.
 
 pub mod allocation;
+pub mod archives;
 pub mod decoders;
 pub mod shape;
 pub mod stage;
@@ -33,6 +34,7 @@ const fn target(name: &'static str, weight: u32, most_mib: usize, run: fn(&[u8])
 /// All of them.
 pub const TARGETS: &[Target] = &[
     target("address", 10, 1, texts::address),
+    target("archive", 5, 64, archives::archive),
     target("catalog", 2, 64, trees::catalog),
     target("columns", 10, 1, decoders::columns),
     target("exclude", 1, 32, texts::exclude),

@@ -1,5 +1,6 @@
 //! `dbakfs list`.
 
+use dbakfs::format::Origin;
 use dbakfs::repository::{CacheBytes, when};
 use indicatif::{HumanBytes, HumanCount};
 
@@ -44,6 +45,11 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
         let mut remarks: Vec<String> = notes.tags.iter().map(ToString::to_string).collect();
         if notes.pinned {
             remarks.push("(pinned)".to_owned());
+        }
+        match point.origin {
+            Origin::Backup => {}
+            Origin::Import => remarks.push("(imported)".to_owned()),
+            Origin::Promotion => remarks.push("(promoted)".to_owned()),
         }
         if !point.is_complete() {
             remarks.push("(incomplete)".to_owned());

@@ -1,6 +1,6 @@
 //! Points as people name them and as they are printed.
 
-use dbakfs::format::Point;
+use dbakfs::format::{Origin, Point};
 use dbakfs::repository::address::{self, Exactness, PointAddress};
 use dbakfs::repository::{Points, Reader, Store, when};
 use jiff::tz::TimeZone;
@@ -62,6 +62,7 @@ pub(crate) struct Shown {
     time: String,
     point: String,
     r#type: &'static str,
+    origin: Origin,
     series: u32,
     position: usize,
     base: Option<u32>,
@@ -109,6 +110,7 @@ pub(crate) fn shown(points: &Points, point: &Point, position: usize) -> Shown {
         time: when::format_point_time(point.time),
         point: name(point),
         r#type: kind(point),
+        origin: point.origin,
         series: point.series().0,
         position,
         base: point.kind.base().map(|base| base.0),

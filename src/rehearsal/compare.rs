@@ -264,8 +264,8 @@ impl<'a> Judge<'a> {
             wrong.push("it is another device".to_owned());
         }
         let is_given = |id: u32, wanted: u32| id == wanted || wanted == u32::MAX;
-        let is_theirs = is_given(now.uid, wanted.uid) && is_given(now.gid, wanted.gid);
-        if !self.refused.owners && !is_theirs {
+        let is_owner = is_given(now.uid, wanted.uid) && is_given(now.gid, wanted.gid);
+        if !self.refused.owners && !is_owner {
             wrong.push(format!("it belongs to {}:{} instead of {}:{}", now.uid, now.gid, wanted.uid, wanted.gid));
         }
         // Without its owner a file gets no set-id bits.

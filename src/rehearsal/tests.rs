@@ -194,7 +194,7 @@ fn scratch_is_closed_to_others_goes_with_its_rehearsal_and_what_a_killed_one_lef
     let left = temp.path().join("dbakfs-rehearsal-0123456789abcdef");
     fs::create_dir_all(left.join("sealed/below")).unwrap();
     fs::write(left.join("sealed/below/file"), "x").unwrap();
-    fs::set_permissions(left.join("sealed"), PermissionsExt::from_mode(0o0)).unwrap();
+    fs::set_permissions(left.join("sealed"), PermissionsExt::from_mode(0o000)).unwrap();
     fs::create_dir(temp.path().join("another-thing")).unwrap();
     let first = Scratch::make(temp.path()).unwrap();
     assert!(!left.exists() && temp.path().join("another-thing").exists());

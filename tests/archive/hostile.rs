@@ -100,7 +100,7 @@ fn hostile_archives_change_nothing() {
         ("one member makes it a directory", built(|b| b.file("before/a", b"x"))),
         ("one member makes it a directory", built(|b| b.dir("before"))),
         ("one member makes it a directory", built(|b| b.link(b'2', "l", "/etc").file("l/passwd", b"x"))),
-        ("is no directory", built(|b| b.file("./", b"x"))),
+        ("is no directory", built(|b| b.file(".", b"x"))),
         ("its target cannot be", built(|b| b.link(b'2', "l", ""))),
         ("of a type that is not known", built(|b| b.link(b'Q', "q", ""))),
         ("began in another volume", built(|b| b.link(b'M', "m", ""))),

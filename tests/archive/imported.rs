@@ -102,10 +102,11 @@ fn every_form_of_sparse_files_and_old_headers_is_understood() {
 #[test]
 fn what_was_exported_is_imported_without_being_stored_again() {
     let place = Place::with_store();
-    awkward_source(&place);
+    script(&place);
+    fs::write(place.src().join("several-pieces"), noise(8, 3_000_000)).unwrap();
     place.backup(&[]);
     let packs = place.packs();
-    place.run(["export", "1", "-o", "out.tar.zst"]).exits(3);
+    place.run(["export", "1", "-o", "out.tar.zst"]).exits(0);
     let made = import(&place, &["out.tar.zst", "--at", "2020-01-01T00:00:00Z"]).remove(0);
     assert_eq!(place.packs(), packs, "{made}");
     same("imported", &carried(&look(&place.src())), &restored(&place, "2"));
@@ -167,7 +168,7 @@ fn archives_of_a_script_become_a_full_and_its_differentials_at_their_own_dates()
     same("full", &full, &whole_seconds(&restored(&place, "1")));
 
     // Only what differs is listed, whatever the archive holds.
-    let listed = ["becomes-a-file new", "docs updated", "docs/a updated"];
+    let listed = ["becomes-a-file new", "docs/a updated"];
     let differing =
         |number: &str| place.differing(number).into_iter().filter(|line| !line.starts_with(" ")).collect::<Vec<_>>();
     assert_eq!(differing("2"), listed);
@@ -204,7 +205,7 @@ fn size_of_an_imported_differential_is_what_its_full_does_not_hold() {
         "{}: a chunk or two of the large file",
         size(2)
     );
-    assert_eq!(changes(&made[1]), [1, 2, 0]);
+    assert_eq!(changes(&made[1]), [1, 1, 0]);
     assert!(made[0]["ratio"].as_f64().unwrap() > 0.9);
 }
 
@@ -328,6 +329,49 @@ fn acls_in_words_get_the_numbers_of_this_machine() {
     let raw = &tree[&b"known"[..]].xattrs[&b"system.posix_acl_access"[..]];
     assert_eq!(raw[12..20], [2, 0, 4, 0, 0, 0, 0, 0], "user 0 may read");
     assert!(tree[&b"unknown"[..]].xattrs.is_empty());
+}
+
+#[test]
+fn hard_links_of_a_differential_are_those_of_its_archive() {
+    let place = Place::with_store();
+    let src = place.src();
+    let link = |from: &str, to: &str| fs::hard_link(src.join(from), src.join(to)).unwrap();
+    for (first, second) in [("kept-1", "kept-2"), ("changed-1", "changed-2")] {
+        fs::write(src.join(first), noise(1, 2_000)).unwrap();
+        link(first, second);
+    }
+    for alone in ["joined-1", "joined-2"] {
+        fs::write(src.join(alone), "alike").unwrap();
+        let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_600_000_000);
+        fs::File::options().write(true).open(src.join(alone)).unwrap().set_modified(time).unwrap();
+    }
+    tar(&place, &[], "full_2026-11-15.tar", &["."]);
+    fs::write(src.join("changed-1"), noise(2, 2_000)).unwrap();
+    fs::remove_file(src.join("joined-2")).unwrap();
+    link("joined-1", "joined-2");
+    tar(&place, &[], "diff_2026-11-16.tar", &["."]);
+    import(&place, &["full_2026-11-15.tar", "diff_2026-11-16.tar"]);
+    let expected = ["changed-1 updated", "changed-2 updated", "joined-1 updated", "joined-2 updated"];
+    let differing = place.differing("2");
+    assert!(expected.iter().all(|line| differing.contains(&(*line).to_owned())), "{differing:?}");
+    assert!(!differing.iter().any(|line| line.starts_with("kept")), "{differing:?}");
+    same("differential", &whole_seconds(&look(&src)), &whole_seconds(&restored(&place, "2")));
+    // Promoted, they still are.
+    place.run(["promote", "2"]).exits(0);
+    same("promoted", &whole_seconds(&look(&src)), &whole_seconds(&restored(&place, "3")));
+    place.run(["verify", "--data"]).exits(0);
+}
+
+#[test]
+fn imported_points_are_seen_in_the_mount() {
+    let place = Place::with_store();
+    script(&place);
+    import(&place, &["full_2026-11-15.tar.gz", "diff_2026-11-16_020000.tar.gz"]);
+    let Some(mount) = place.mount(&[]) else { return };
+    for point in ["2026-11-15T00-00-00Z", "2026-11-16T02-00-00Z"] {
+        same(point, &restored(&place, &format!("src/{point}")), &look(&place.shown(point)));
+    }
+    mount.end();
 }
 
 /// For tests that look at what was said.

@@ -9,4 +9,5 @@ mod support;
 mod exported;
 mod hostile;
 mod imported;
+mod levels;
 mod promoted;

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::support::awkward;
 use crate::support::cli::Place;
-use crate::support::points::same;
+use crate::support::points::{noise, same};
 use crate::support::process::limited;
 use crate::support::tree::look;
 
@@ -18,7 +18,23 @@ fn restored(place: &Place, point: &str, into: &str) -> crate::support::tree::Tre
 #[test]
 fn promoted_point_outlives_its_full_and_its_differential() {
     let place = Place::with_store();
-    awkward::make(&place.src());
+    for dir in ["links/deep", "equal/a", "crowd"] {
+        fs::create_dir_all(place.src().join(dir)).unwrap();
+    }
+    for (seed, size) in [(1, 256), (2, 4_096), (3, 65_537), (4, 1_000_000)] {
+        fs::write(place.src().join(format!("size-{size}")), noise(seed, size)).unwrap();
+    }
+    for file in ["links/one", "equal/a/b", "crowd/7"] {
+        fs::write(place.src().join(file), file).unwrap();
+    }
+    for link in ["links/two", "links/deep/three"] {
+        fs::hard_link(place.src().join("links/one"), place.src().join(link)).unwrap();
+    }
+    std::os::unix::fs::symlink("nowhere", place.src().join("dangling")).unwrap();
+    let sparse = fs::File::create(place.src().join("sparse")).unwrap();
+    sparse.set_len(50_000_000).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&sparse, &noise(5, 10_000), 20_000_000).unwrap();
+    rustix::fs::setxattr(place.src().join("crowd"), "user.dir", b"value", rustix::fs::XattrFlags::empty()).unwrap();
     place.backup(&[]);
     fs::remove_dir_all(place.src().join("equal/a")).unwrap();
     fs::write(place.src().join("size-65537"), "changed").unwrap();

@@ -170,7 +170,6 @@ fn an_emptied_mount_alarms_a_source_with_a_habit() {
 }
 
 #[test]
-#[ignore = "until the backup counts changed and deleted bytes"]
 fn an_encrypted_tree_alarms_each_file_under_a_new_name() {
     let place = habit();
     empty(&place);
@@ -183,7 +182,6 @@ fn an_encrypted_tree_alarms_each_file_under_a_new_name() {
 }
 
 #[test]
-#[ignore = "until the backup counts changed and deleted bytes"]
 fn an_encrypted_tree_alarms_each_file_in_its_place() {
     let place = habit();
     write(&place, 99, 0..40, "");
@@ -192,7 +190,6 @@ fn an_encrypted_tree_alarms_each_file_in_its_place() {
 }
 
 #[test]
-#[ignore = "until the backup counts changed and deleted bytes"]
 fn an_encrypted_tree_alarms_at_the_second_backup_if_names_are_gone() {
     let place = Place::with_store();
     write(&place, 0, 0..40, "");
@@ -203,7 +200,6 @@ fn an_encrypted_tree_alarms_at_the_second_backup_if_names_are_gone() {
 }
 
 #[test]
-#[ignore = "until the backup counts changed and deleted bytes"]
 fn a_large_deploy_of_15_percent_does_not_alarm_and_one_of_25_does() {
     let place = habit();
     write(&place, 50, 10..16, "");
@@ -213,7 +209,6 @@ fn a_large_deploy_of_15_percent_does_not_alarm_and_one_of_25_does() {
 }
 
 #[test]
-#[ignore = "until the backup counts changed and deleted bytes"]
 fn the_configuration_says_when_a_change_is_out_of_the_ordinary() {
     let place = habit();
     write(&place, 50, 10..16, "");

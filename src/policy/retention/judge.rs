@@ -115,7 +115,7 @@ fn bound(points: &[Candidate], kept: &BTreeMap<Number, Keep>, rules: &KeepRules)
     let series = oldest_first(points);
     // Only a series of which nothing is kept makes room for another. What is loose in older ones goes before it, but nothing goes in vain.
     let surplus = series.len().saturating_sub(rules.max_series as usize);
-    let wholly_loose = series.iter().enumerate().filter(|(_, series)| series.iter().all(&is_loose));
+    let wholly_loose = series.iter().enumerate().filter(|(_, series)| series.iter().all(is_loose));
     if let Some((last, _)) = wholly_loose.take(surplus).last() {
         for point in series[..=last].iter().flatten().copied().filter(is_loose) {
             gone.insert(point.number, Forget::Series(rules.max_series));
