@@ -9,6 +9,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -16,7 +17,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use support::cli::Place;
+use support::cli::{Place, Ran, wait_for};
 use support::points::noise;
 use support::process::{limited, server_of};
 
@@ -188,19 +189,27 @@ fn all_at_once_is_no_error_no_wrong_byte_and_no_growth() {
 #[test]
 fn of_two_backups_at_once_the_second_waits_or_is_told() {
     let place = Place::with_store();
-    for file in 0..30 {
-        fs::write(place.src().join(format!("{file}")), noise(file, 3_000_000)).unwrap();
-    }
+    fs::write(place.src().join("file"), noise(1, 100_000)).unwrap();
+    // One that lasts as long as its input, which this test holds.
     let mut first = place.command();
-    let mut first = first.args(["backup", "src"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    first.args(["backup", "--stdin", "stream", "--name", "stream"]).stdin(Stdio::piped());
+    let mut first = first.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     // It holds the lock from the moment on when its note says who it is.
     let lock = place.store().join("writer.lock");
-    while fs::read(&lock).unwrap().is_empty() {
-        assert!(first.try_wait().unwrap().is_none(), "the first backup ended too soon to be met");
-    }
+    wait_for(Duration::from_secs(20), "the first backup to hold the lock", || {
+        fs::read(&lock).is_ok_and(|note| !note.is_empty())
+    });
     place.run(["backup", "src"]).exits(11).says("another writer is busy");
     place.run(["prune"]).exits(11);
     place.run(["forget", "1"]).exits(11);
-    let second = place.backup(&["--wait", "--force"]);
-    assert_eq!((&second["number"], first.wait().unwrap().code()), (&2.into(), Some(0)));
+    let mut second = place.command();
+    second.args(["backup", "src", "--wait", "--json"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut second = second.spawn().unwrap();
+    let mut said = String::new();
+    BufReader::new(second.stderr.as_mut().unwrap()).read_line(&mut said).unwrap();
+    assert!(said.starts_with("note: waiting: another writer is busy"), "{said}");
+    drop(first.stdin.take());
+    assert_eq!(first.wait().unwrap().code(), Some(0));
+    let ran = Ran::of(second.wait_with_output().unwrap()).exits(0);
+    assert_eq!(ran.json()[0]["number"], 2);
 }
