@@ -120,9 +120,7 @@ impl Run<'_> {
         let outcome = match opened {
             Err(error) => rehearsal::Outcome::not_run(None, &chain(&error)),
             Ok((reader, points)) => match points.get(number).map(|point| (point, reader.tree(point))) {
-                Some((_, Ok(tree))) => {
-                    rehearsal::rehearse(&reader, &tree, &options, &crate::restore::Progress::default())
-                }
+                Some((_, Ok(tree))) => rehearsal::rehearse(&reader, &tree, &options, &rehearsal::Progress::default()),
                 Some((point, Err(error))) => rehearsal::Outcome::not_run(Some(point), &chain(&error)),
                 None => return,
             },
