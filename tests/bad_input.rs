@@ -44,7 +44,7 @@ fn source_that_is_not_there_makes_nothing() {
     let place = shelf();
     refused(&place, &["backup", "nowhere"], 1, "cannot open the source nowhere: No such file");
     // Not even the sources beside it: a typing error is found before the first byte is read.
-    refused(&place, &["backup", "src", "nowhere", "--force"], 1, "nowhere");
+    place.run(["backup", "src", "nowhere", "--force"]).exits(1).says("cannot open the source nowhere");
     assert_eq!(place.run(["list", "--json"]).exits(0).json().len(), 1);
 }
 

@@ -215,8 +215,11 @@ fn back_up(global: &Global, args: &Args, ledger: &Ledger<'_>) -> Result<Exit> {
     let (mut exit, mut made) = (Exit::Done, Vec::new());
     for job in jobs {
         options.rules = args.rules.of(global, &job.name)?;
-        let configured = settings::load(global)?.map(|settings| settings.of(&job.name).clone());
-        options.keep = configured.as_ref().map(|source| source.keep());
+        let settings = settings::load(global)?;
+        // Rules of retention are those of a source that has some, and not of whatever is backed up.
+        options.keep =
+            settings.as_ref().and_then(|settings| settings.sources.get(&job.name)).map(|source| source.keep());
+        let configured = settings.map(|settings| settings.of(&job.name).clone());
         options.alarm = configured.as_ref().map_or_else(SurgeRules::default, |source| source.alarm);
         let levels = configured.as_ref().map(|source| (source.full_level, source.differential_level));
         let (full_level, differential_level) = levels.unwrap_or_default();

@@ -25,7 +25,7 @@ fn empty(place: &Place) {
 
 /// A source of 40 files with a habit: after the full, five days on each of which one file changed.
 fn habit() -> Place {
-    let place = Place::with_store();
+    let place = Place::with_store().usual();
     write(&place, 0, 0..40, "");
     place.backup(&[]);
     for day in 1..6 {
@@ -42,7 +42,7 @@ fn alarm(done: &Value) -> String {
 
 #[test]
 fn an_emptied_mount_at_the_second_backup_suspends_forgetting_and_pruning_until_it_is_acknowledged() {
-    let place = Place::with_store();
+    let place = Place::with_store().usual();
     write(&place, 0, 0..40, "");
     place.backup(&[]);
     empty(&place);
@@ -95,7 +95,7 @@ fn an_emptied_mount_at_the_second_backup_suspends_forgetting_and_pruning_until_i
 
 #[test]
 fn an_alarm_holds_its_own_source_and_no_other() {
-    let place = Place::with_store();
+    let place = Place::with_store().usual();
     write(&place, 0, 0..10, "");
     for name in ["src", "other"] {
         place.backup(&["--name", name]);
@@ -115,7 +115,7 @@ fn an_alarm_holds_its_own_source_and_no_other() {
 
 #[test]
 fn the_first_alarm_stands_and_the_next_backup_does_not_end_it() {
-    let place = Place::with_store();
+    let place = Place::with_store().usual();
     write(&place, 0, 0..10, "");
     place.backup(&[]);
     empty(&place);
@@ -131,7 +131,7 @@ fn the_first_alarm_stands_and_the_next_backup_does_not_end_it() {
 
 #[test]
 fn an_independent_full_of_an_emptied_source_alarms_too() {
-    let place = Place::with_store();
+    let place = Place::with_store().usual();
     write(&place, 0, 0..10, "");
     place.backup(&[]);
     empty(&place);
@@ -140,7 +140,7 @@ fn an_independent_full_of_an_emptied_source_alarms_too() {
 
 #[test]
 fn where_an_alarm_may_stand_and_cannot_be_read_nothing_goes() {
-    let place = Place::with_store();
+    let place = Place::with_store().usual();
     write(&place, 0, 0..4, "");
     place.backup(&[]);
     place.backup(&["--force"]);
@@ -155,7 +155,7 @@ fn where_an_alarm_may_stand_and_cannot_be_read_nothing_goes() {
 
 #[test]
 fn a_source_that_begins_to_fill_does_not_alarm() {
-    let place = Place::with_store();
+    let place = Place::with_store().usual();
     for round in 0..4 {
         write(&place, 0, 0..4 * 4_u64.pow(round), "");
         assert_eq!(place.backup(&[])["alarm"], Value::Null, "round {round}");
@@ -191,7 +191,7 @@ fn an_encrypted_tree_alarms_each_file_in_its_place() {
 
 #[test]
 fn an_encrypted_tree_alarms_at_the_second_backup_if_names_are_gone() {
-    let place = Place::with_store();
+    let place = Place::with_store().usual();
     write(&place, 0, 0..40, "");
     place.backup(&[]);
     empty(&place);

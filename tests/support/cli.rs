@@ -84,6 +84,12 @@ impl Place {
         place
     }
 
+    /// With a configuration by which alarms are the usual ones.
+    pub(crate) fn usual(self) -> Self {
+        fs::write(self.path("dbakfs.toml"), "[defaults]\ndiff_threshold = 4294967295\n").unwrap();
+        self
+    }
+
     pub(crate) fn path(&self, name: impl AsRef<OsStr>) -> PathBuf {
         self.dir.path().join(name.as_ref())
     }
