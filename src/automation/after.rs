@@ -107,8 +107,7 @@ impl Run<'_> {
         let Some(number) = report.number else { return };
         let options = rehearsal::Options {
             size: SampleSize::Usual,
-            // Another sample each time, and the same again for who wants to know: it is the number of the point.
-            seed: u64::from(number.0),
+            seed: now.secs.unsigned_abs(),
             scratch: std::env::temp_dir(),
             host: order.host.to_owned(),
             cancel: Arc::clone(around.cancel),
@@ -117,6 +116,8 @@ impl Run<'_> {
             let points = reader.points()?;
             Ok((reader, points))
         });
+        // Another sample each time, and the same again for who wants to see it.
+        report.rehearsal_seed = Some(options.seed);
         let outcome = match opened {
             Err(error) => rehearsal::Outcome::not_run(None, &chain(&error)),
             Ok((reader, points)) => match points.get(number).map(|point| (point, reader.tree(point))) {
@@ -196,17 +197,18 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Replaces the file of metrics. A store that cannot be read has none but those of the runs that could not be noted in it: they say that something is wrong.
+    /// Replaces the file of metrics. Where the store cannot be asked, what it said last stands, but that the job has failed.
     pub(super) fn write_metrics(&self) -> Result<(), String> {
         let Self { order, around, .. } = self;
         let Some(file) = &order.settings.metrics.textfile else { return Ok(()) };
+        let not_written = |error: &dyn std::error::Error| format!("the metrics are not written: {}", chain(error));
         let beside = beside(Some(order.settings), around.state, order.store);
         let read = (around.open)().and_then(|store| report::State::read(store.storage(), &Points::default(), &beside));
-        let state = match read {
-            Ok((state, _)) => state,
-            Err(_) => report::State::of(&Points::default(), Vec::new(), Vec::new(), &beside),
+        let page = match (read, report::file::page_of(file)) {
+            (Ok((state, _)), _) => metrics::render(&state),
+            (Err(_), Some(page)) => metrics::with_failed_job(&page, order.name.as_str()),
+            (Err(_), None) => metrics::render(&report::State::of(&Points::default(), Vec::new(), Vec::new(), &beside)),
         };
-        metrics::write_textfile(file, &metrics::render(&state))
-            .map_err(|error| format!("the metrics are not written: {}", chain(&error)))
+        metrics::write_textfile(file, &page).map_err(|error| not_written(&error))
     }
 }

@@ -12,6 +12,7 @@ mod mail;
 mod record;
 mod report;
 mod run;
+mod source;
 mod spool;
 mod supervisor;
 pub mod timetable;
@@ -23,8 +24,10 @@ pub use hooks::HookError;
 pub use record::{Entry, Noted, asked_type, failed, is_known, note, run_of, stopped, write};
 pub use report::{Outcome, Report, Told};
 pub use run::{Ended, Order, RunError, Said, Surroundings, is_inside, run, store_id};
+pub use source::{LeftOut, options};
 pub use spool::{Environment, Spooled, State};
 pub use supervisor::Supervisor;
+pub use verification::known_sources;
 
 use crate::format::Timestamp;
 

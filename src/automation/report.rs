@@ -90,6 +90,8 @@ pub struct Report {
     pub check: Option<Check>,
     /// What a rehearsal of a restore has found, if one was due.
     pub rehearsal: Option<Check>,
+    /// What decided its sample: `dbakfs rehearse POINT --seed` draws the same again.
+    pub rehearsal_seed: Option<u64>,
     /// The points that were forgotten by the rules, by number.
     pub forgotten: Vec<Number>,
     /// Bytes that came back by pruning.
@@ -134,6 +136,7 @@ impl Report {
             stored_bytes: None,
             check: None,
             rehearsal: None,
+            rehearsal_seed: None,
             forgotten: Vec::new(),
             freed_bytes: None,
             warnings: Vec::new(),

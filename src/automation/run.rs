@@ -3,7 +3,6 @@
 //! In this order: `before`, backup, note, check, forget and prune, `after` or `failed`, `finally`, messages, metrics. No hook runs under the writer lock, and
 //! nothing is forgotten unless the backup has succeeded and its check has not failed.
 
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::hooks::{self, HookError};
 use super::report::{Outcome, Report, Told};
+use super::source::{LeftOut, options};
 use super::spool::State;
 use super::{chain, mail, record, verification, webhook};
 use crate::backup::{self, BackupError, Done, Mode, Notice, Options, Progress, Session, Subject};
@@ -19,7 +19,7 @@ use crate::policy::schedule::Task;
 use crate::repository::runs::CheckEnd;
 use crate::repository::{Reader, RepositoryError, SourceName, Store, when};
 use crate::settings::{NotifyOn, Settings, SourceSettings};
-use crate::source::{self, Exclude, ExcludeError, stat};
+use crate::source::{ExcludeError, stat};
 use crate::storage::{Lock, Wait};
 use crate::verify::{self, VerifyError};
 
@@ -219,37 +219,16 @@ impl Run<'_> {
         if is_inside(&source.path, store.path()) {
             return Err(RunError::InStore { path: source.path.clone() });
         }
-        let mut exclude = Exclude::builder();
-        for file in &source.exclude_from {
-            exclude.file(file)?;
-        }
-        for pattern in &source.exclude {
-            exclude.pattern(OsStr::new(pattern))?;
-        }
-        let walk = source::Options {
-            one_file_system: source.one_file_system,
-            exclude_caches: source.exclude_caches,
-            exclude: exclude.finish()?,
-            never_enter: store_id(store).into_iter().collect(),
-            cancel: Arc::clone(around.cancel),
-            read_ahead: None,
-        };
+        let walk = LeftOut::from(*source).walk(store, around.cancel)?;
         let options = Options {
             mode: match order.task {
                 Task::Full => Mode::Full { independent: false },
                 Task::Differential => Mode::Differential,
                 Task::Auto | Task::Verify => Mode::Auto,
             },
-            rules: source.decision(),
-            keep: Some(source.keep()),
-            alarm: source.alarm,
-            zone: Some(settings.zone()),
             clock: order.clock,
             force: order.force,
-            full_level: source.full_level,
-            differential_level: source.differential_level,
-            host: order.host.to_owned(),
-            ..Options::default()
+            ..options(settings, name, order.host)
         };
         let session = self.begin(store)?;
         let subject = Subject::Tree { path: source.path.clone(), walk };

@@ -3,17 +3,16 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
+use super::chain;
 use super::record::Entry;
-use super::run::RunError;
+use super::run::{PATIENCE, RunError};
 use crate::format::Timestamp;
 use crate::repository::runs::{Check, CheckEnd, CheckKind};
-use crate::repository::{CacheBytes, Reader, RepositoryError, SourceName, Store, sources};
-use crate::verify::{self, Depth, Progress};
+use crate::repository::{CacheBytes, Points, Reader, RepositoryError, SourceName, Store, WriterLock, runs, sources};
+use crate::verify::{self, Depth, Progress, written};
 
 /// Memory for what is read of the store, in bytes.
 const CACHE_BYTES: usize = 48 << 20;
-/// Findings that are kept.
-const FINDINGS: usize = 10;
 
 /// What came of a verification.
 pub(super) struct Found {
@@ -36,27 +35,29 @@ pub(super) fn of_store(
         say(format!("reading without a lease, a prune elsewhere would not wait: {reason}"));
     }
     let report = verify::verify(&reader, Depth::Data, progress, &mut |_| {})?;
-    let mut findings: Vec<String> = report.damages.iter().take(FINDINGS).map(ToString::to_string).collect();
-    if report.damages.len() > FINDINGS {
-        findings.push(format!("and {} more", report.damages.len() - FINDINGS));
+    let outcome = written::of_report(&report, began, begun.elapsed().as_secs_f64());
+    let marked = WriterLock::take_within(&store, PATIENCE).and_then(|lock| outcome.mark(&store, &lock));
+    if let Err(error) = marked {
+        say(format!("what was found is not marked: {}", chain(&error)));
     }
-    let check = Check {
-        began,
-        secs: begun.elapsed().as_secs_f64(),
-        kind: CheckKind::Full,
-        end: if report.is_whole() { CheckEnd::Pass } else { CheckEnd::Fail },
-        number: None,
-        r#type: None,
-        findings,
-        bytes: report.pack_bytes,
-        full_restore_secs: None,
-    };
-    let (known, _) = sources::read_all(store.storage()).map_err(RepositoryError::from)?;
-    let mut names: BTreeSet<SourceName> =
-        known.iter().filter_map(|notes| SourceName::new(&notes.source.name).ok()).collect();
+    let check = outcome.check;
+    let mut names = known_sources(&store)?;
     names.insert(asked_for.clone());
     let entries = names.iter().map(|name| Entry::check(name, check.clone())).collect();
     Ok(Found { store, check, entries })
+}
+
+/// The sources that a store knows of: those that have points, those that had, and those of which only runs are noted.
+///
+/// # Errors
+/// A directory of the store cannot be read.
+pub fn known_sources(store: &Store) -> Result<BTreeSet<SourceName>, RepositoryError> {
+    let (sources, _) = sources::read_all(store.storage())?;
+    let (runs, _) = runs::read_all(store.storage())?;
+    let points = Points::list(store.storage())?;
+    let of_sources = sources.iter().map(|notes| notes.source.name.as_str());
+    let names = of_sources.chain(runs.iter().map(|notes| notes.name.as_str())).chain(points.source_names());
+    Ok(names.filter_map(|name| SourceName::new(name).ok()).collect())
 }
 
 /// A verification that could not be made, which is no pass.

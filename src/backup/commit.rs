@@ -26,7 +26,9 @@ impl Run<'_> {
         let Engine { writer, chunks, counts, has_changed, settled, .. } = engine;
         let (packed, packs) = chunks.finish()?;
         point.counts = counts;
-        point.counts.stored_bytes = packed.iter().map(|packed| packed.pack.file_len).sum();
+        let mut written = self.earlier.take();
+        written.extend(packed.iter().map(|packed| packed.pack));
+        point.counts.stored_bytes = written.iter().map(|pack| pack.file_len).sum();
         let done = |outcome, counts| Done { outcome, decision, facts, counts };
         let (Some(writer), Some(lock)) = (writer, &self.session.lock) else {
             return Ok(done(Outcome::Tried { has_changed }, counts));
@@ -75,8 +77,7 @@ impl Run<'_> {
         };
         self.tell_index(&packed, point.family, settled, &outdated);
         let counts = point.counts;
-        let packs = packed.iter().map(|packed| packed.pack).collect();
-        Ok(done(Outcome::Made(Box::new(Made { point, catalog_bytes, packs, alarm })), counts))
+        Ok(done(Outcome::Made(Box::new(Made { point, catalog_bytes, packs: written, alarm })), counts))
     }
 
     /// Commits a point that is no backup: what does not come from the source says nothing of its last success, and no tag goes to it.

@@ -1,5 +1,6 @@
 //! One backup from its beginning to its commit.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
@@ -137,6 +138,8 @@ pub(super) struct Run<'a> {
     pub(super) cancel: &'a Arc<AtomicBool>,
     /// Bytes that were counted by an attempt at a differential that became too large: a full is made.
     pub(super) too_large: Option<u64>,
+    /// The packs that it wrote: they are part of what is made.
+    pub(super) earlier: &'a RefCell<Vec<PackRef>>,
 }
 
 /// What is built on.
@@ -254,6 +257,10 @@ impl Run<'_> {
     /// Makes durable, and known to the index, what an attempt has packed: the next one finds it there.
     fn keep_packs(&self, engine: Engine<'_>, family: u32) -> Result<()> {
         let (packed, _) = engine.chunks.finish()?;
+        self.earlier.borrow_mut().extend(packed.iter().map(|packed| packed.pack));
+        if self.session.lock.is_none() {
+            return Ok(());
+        }
         self.tell_index(&packed, family, Vec::new(), &[]);
         Ok(())
     }
@@ -343,7 +350,15 @@ impl Run<'_> {
             newest_full: fulls().map(|point| point.time).max(),
             newest_independent: fulls().filter(|point| point.family == point.number.0).map(|point| point.time).max(),
         };
-        let rules = &self.options.rules;
+        // A series goes on under the rules that it began with, unless somebody wants it otherwise just now.
+        let noted = series.and_then(|series| points.notes.get(&series.full)?.keep.as_ref());
+        let most = match (noted, &self.options.keep) {
+            (Some(noted), Some(now)) if now.max_series_length == self.options.rules.max_series_length => {
+                noted.max_series_length
+            }
+            _ => self.options.rules.max_series_length,
+        };
+        let rules = &DecisionRules { max_series_length: most, ..self.options.rules.clone() };
         let decision = decide(self.options.mode, rules, &today, &facts);
         if self.options.mode == Mode::Differential && decision.reason == Reason::NoFull {
             (self.notify)(Notice::FullInstead);

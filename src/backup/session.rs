@@ -99,6 +99,10 @@ impl Session {
 
     /// Lets go of an index that has failed, and sets it aside: the next backup makes it anew.
     pub(super) fn give_up_index(&self, notify: &dyn Fn(Notice)) {
+        // Who only tries has none, and may touch nobody's.
+        if self.lock.is_none() {
+            return;
+        }
         // sled holds its files until it is dropped.
         *self.index.borrow_mut() = IndexState::Unusable;
         if let Err(error) = Index::set_aside(&self.store.path().join(layout::INDEX)) {
@@ -121,8 +125,9 @@ impl Session {
     ) -> Result<Done> {
         let mut unusable = BTreeSet::new();
         let mut too_large = None;
+        let earlier = RefCell::new(Vec::new());
         loop {
-            let run = Run { session: self, name, options, progress, notify, cancel, too_large };
+            let run = Run { session: self, name, options, progress, notify, cancel, too_large, earlier: &earlier };
             match run.once(&mut subject, &unusable) {
                 Err(BackupError::TooLarge { bytes }) if too_large.is_none() => {
                     too_large = Some(bytes);

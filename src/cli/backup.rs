@@ -8,12 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use dbakfs::automation;
+use dbakfs::automation::{self, LeftOut};
 use dbakfs::backup::{Choice, Done, Mode, Notice, Options, Outcome, Progress, Session, Subject};
 use dbakfs::format::record::is_name;
 use dbakfs::policy::decision::{DecisionRules, IndependentFull};
 use dbakfs::policy::schedule::Task;
-use dbakfs::policy::surge::SurgeRules;
 use dbakfs::policy::{Secs, Weekday};
 use dbakfs::repository::config::Chunking;
 use dbakfs::repository::{SourceName, Store, Tag};
@@ -120,16 +119,15 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
-    /// The rules of `name`: these, else those of the configuration, else the usual ones.
-    pub(crate) fn of(&self, global: &Global, name: &SourceName) -> Result<DecisionRules> {
-        let configured = settings::load(global)?.map(|settings| settings.of(name).decision()).unwrap_or_default();
-        Ok(DecisionRules {
-            full_day: self.full_day.or(configured.full_day),
-            max_full_age: self.max_full_age.unwrap_or(configured.max_full_age),
-            max_series_length: self.max_series_length.unwrap_or(configured.max_series_length),
-            diff_threshold: self.diff_threshold.unwrap_or(configured.diff_threshold),
-            independent_full: self.independent_full.unwrap_or(configured.independent_full),
-        })
+    /// These, and where they say nothing, `rules`.
+    pub(crate) fn over(&self, rules: &DecisionRules) -> DecisionRules {
+        DecisionRules {
+            full_day: self.full_day.or(rules.full_day),
+            max_full_age: self.max_full_age.unwrap_or(rules.max_full_age),
+            max_series_length: self.max_series_length.unwrap_or(rules.max_series_length),
+            diff_threshold: self.diff_threshold.unwrap_or(rules.diff_threshold),
+            independent_full: self.independent_full.unwrap_or(rules.independent_full),
+        }
     }
 }
 
@@ -138,6 +136,7 @@ struct Made {
     name: SourceName,
     done: Done,
     seconds: f64,
+    options: Options,
     check: Asked,
 }
 
@@ -167,7 +166,8 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<Exit> {
 fn back_up(global: &Global, args: &Args, ledger: &Ledger<'_>) -> Result<Exit> {
     let jobs = jobs(args)?;
     let cancel = signals::stop_flag()?;
-    let walk = args.selection.walk(&cancel)?;
+    // What is wrong with a pattern is found before a store is made or a lock is taken.
+    LeftOut::from(&args.selection).check()?;
     store::close_to_others();
     // The process has one soft limit; deep trees want more than the usual 1,024.
     let _ = source::raise_open_files_limit();
@@ -195,46 +195,30 @@ fn back_up(global: &Global, args: &Args, ledger: &Ledger<'_>) -> Result<Exit> {
         true => Session::dry(&store),
         false => store::waiting(args.wait, &cancel, || Session::begin(&store, Wait::Never).map_err(Failure::from))?,
     };
-    let mut options = Options {
-        mode: mode(args),
-        rules: DecisionRules::default(),
-        keep: None,
-        alarm: SurgeRules::default(),
-        zone: None,
-        clock: None,
-        force: args.force,
-        checksum: args.checksum,
-        only_look: false,
-        tags: args.tags.clone(),
-        move_tags: args.move_tag,
-        rename_source: args.rename_source,
-        host: super::host(),
-        full_level: args.level,
-        differential_level: args.level,
-    };
+    let configured = settings::load(global)?.unwrap_or_default();
     let (mut exit, mut made) = (Exit::Done, Vec::new());
     for job in jobs {
-        options.rules = args.rules.of(global, &job.name)?;
-        let settings = settings::load(global)?;
-        // Rules of retention are those of a source that has some, and not of whatever is backed up.
-        options.keep =
-            settings.as_ref().and_then(|settings| settings.sources.get(&job.name)).map(|source| source.keep());
-        let configured = settings.map(|settings| settings.of(&job.name).clone());
-        options.alarm = configured.as_ref().map_or_else(SurgeRules::default, |source| source.alarm);
-        let levels = configured.as_ref().map(|source| (source.full_level, source.differential_level));
-        let (full_level, differential_level) = levels.unwrap_or_default();
-        options.full_level = args.level.or(full_level);
-        options.differential_level = args.level.or(differential_level);
-        let how = args.verify.unwrap_or_else(|| configured.map_or(How::Written, |source| source.verify.into()));
+        let usual = automation::options(&configured, &job.name, &super::host());
+        let options = Options {
+            mode: mode(args),
+            rules: args.rules.over(&usual.rules),
+            force: args.force,
+            checksum: args.checksum,
+            tags: args.tags.clone(),
+            move_tags: args.move_tag,
+            rename_source: args.rename_source,
+            full_level: args.level.or(usual.full_level),
+            differential_level: args.level.or(usual.differential_level),
+            ..usual
+        };
+        let source = configured.of(&job.name);
+        let how = args.verify.unwrap_or_else(|| source.verify.into());
         let subject = match job.what {
             What::Stream(name) => Subject::Stream { name, input: Box::new(std::io::stdin()) },
-            What::Tree(path) => Subject::Tree {
-                path,
-                walk: source::Options {
-                    never_enter: automation::store_id(&store).into_iter().collect(),
-                    ..walk.clone()
-                },
-            },
+            What::Tree(path) => {
+                let walk = LeftOut::from(&args.selection).and(&source.into()).walk(&store, &cancel)?;
+                Subject::Tree { path, walk }
+            }
         };
         let began = Began::now();
         match one(global, &session, &job.name, subject, &options, &cancel) {
@@ -243,7 +227,7 @@ fn back_up(global: &Global, args: &Args, ledger: &Ledger<'_>) -> Result<Exit> {
                 let seconds = began.secs();
                 ledger.note_done(&session, &job.name, &done, &began);
                 let check = check::ask(&store, how, &done);
-                made.push(Made { name: job.name, done, seconds, check });
+                made.push(Made { name: job.name, done, seconds, options, check });
             }
             Err(failure) => {
                 let was_stopped = cancel.load(Ordering::Relaxed);
@@ -258,7 +242,7 @@ fn back_up(global: &Global, args: &Args, ledger: &Ledger<'_>) -> Result<Exit> {
     }
     // What was written is read back beside other writers.
     drop(session);
-    for Made { name, done, seconds, check } in made {
+    for Made { name, done, seconds, options, check } in made {
         let checked = check.run(global, &store, &name, &cancel);
         let printed = if global.json {
             output::json(&as_json(&name, &done, &options, seconds, &checked))

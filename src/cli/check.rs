@@ -157,10 +157,12 @@ pub(super) fn say(name: &str, check: &Check, hint: &str) {
 }
 
 /// Keeps a verdict under the writer lock, which is waited for for a while. What cannot be kept is said, and changes no exit code.
-pub(super) fn keep(store: &Store, write: impl FnOnce(&WriterLock) -> Result<(), RepositoryError>) {
+pub(super) fn keep(store: &Store, write: impl FnOnce(&WriterLock) -> Result<Option<RepositoryError>, RepositoryError>) {
     let kept = WriterLock::take_within(store, PATIENCE).and_then(|lock| write(&lock));
-    if let Err(error) = kept {
-        output::complain(&format!("warning: the verdict is not kept: {error}"));
+    match kept {
+        Ok(None) => {}
+        Ok(Some(problem)) => output::complain(&format!("warning: {problem}; it is begun anew")),
+        Err(error) => output::complain(&format!("warning: the verdict is not kept: {error}")),
     }
 }
 

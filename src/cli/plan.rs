@@ -5,14 +5,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use dbakfs::automation;
+use dbakfs::automation::{self, LeftOut};
 use dbakfs::backup::{Choice, Options, Progress, Session, Subject};
 use dbakfs::format::Timestamp;
 use dbakfs::policy::decision::{Today, threshold_bytes, weigh};
 use dbakfs::repository::{SourceName, SourceNotes, Store};
 use dbakfs::source;
 use indicatif::{HumanBytes, HumanCount};
-use jiff::tz::TimeZone;
 use serde_json::json;
 
 use super::backup::Rules;
@@ -40,26 +39,16 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
     let name = &args.name;
     let cancel = signals::stop_flag()?;
     let _ = source::raise_open_files_limit();
-    let configured = settings::of_source(global, name)?;
-    let zone = settings::load(global)?.map_or_else(TimeZone::system, |settings| settings.zone());
+    let configured = settings::load(global)?.unwrap_or_default();
     let store = store::open(global)?;
-    let path = match &configured {
-        Some(settings) => settings.path.clone(),
+    let path = match configured.sources.get(name) {
+        Some(source) => source.path.clone(),
         None => noted_path(&store, name)?,
     };
-    let selection = configured.as_ref().map_or_else(|| args.selection.clone(), |source| args.selection.and(source));
-    let never_enter = automation::store_id(&store).into_iter().collect();
-    let walk = source::Options { never_enter, ..selection.walk(&cancel)? };
-    let rules = args.rules.of(global, name)?;
-    let now = Timestamp::now();
-    let options = Options {
-        rules: rules.clone(),
-        zone: Some(zone.clone()),
-        clock: Some(now),
-        only_look: true,
-        host: super::host(),
-        ..Options::default()
-    };
+    let walk = LeftOut::from(&args.selection).and(&configured.of(name).into()).walk(&store, &cancel)?;
+    let usual = automation::options(&configured, name, &super::host());
+    let (rules, zone, now) = (args.rules.over(&usual.rules), configured.zone(), Timestamp::now());
+    let options = Options { rules: rules.clone(), clock: Some(now), only_look: true, ..usual };
     let counters = Progress::default();
     let describe = || {
         let text = format!("{name}: {} entries", HumanCount(counters.entries()));
@@ -78,8 +67,7 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
         _ => false,
     };
     let (kind, base) = match done.decision.choice {
-        Choice::Full { independent: true } => ("full", None),
-        Choice::Full { independent: false } => ("full", None),
+        Choice::Full { .. } => ("full", None),
         Choice::Differential { base } => ("differential", Some(base)),
     };
     if global.json {

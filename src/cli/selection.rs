@@ -1,14 +1,12 @@
-//! Which part of a source is backed up.
+//! Which part of a source is backed up, as it is asked for on the command line.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
-use dbakfs::settings::SourceSettings;
-use dbakfs::source::{self, Exclude};
+use dbakfs::automation::LeftOut;
+use dbakfs::source::ExcludeError;
 
-use super::{Exit, Failure, Result};
+use super::{Exit, Failure};
 
 /// What is left out.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -27,35 +25,19 @@ pub(crate) struct Selection {
     one_file_system: bool,
 }
 
-impl Selection {
-    /// What the configuration leaves out of a source, and what was asked for besides.
-    pub(crate) fn and(&self, settings: &SourceSettings) -> Self {
-        let mut all = self.clone();
-        all.exclude.extend(settings.exclude.iter().map(OsString::from));
-        all.exclude_from.extend(settings.exclude_from.iter().cloned());
-        all.exclude_caches |= settings.exclude_caches;
-        all.one_file_system |= settings.one_file_system;
-        all
+impl From<&Selection> for LeftOut {
+    fn from(asked: &Selection) -> Self {
+        Self {
+            exclude: asked.exclude.clone(),
+            exclude_from: asked.exclude_from.clone(),
+            exclude_caches: asked.exclude_caches,
+            one_file_system: asked.one_file_system,
+        }
     }
+}
 
-    /// How a source is walked, but for the directories that are never entered.
-    pub(crate) fn walk(&self, cancel: &Arc<AtomicBool>) -> Result<source::Options> {
-        let wrong = |error: source::ExcludeError| Failure::of(Exit::Usage, &error);
-        let mut builder = Exclude::builder();
-        for path in &self.exclude_from {
-            builder.file(path).map_err(wrong)?;
-        }
-        for pattern in &self.exclude {
-            builder.pattern(pattern).map_err(wrong)?;
-        }
-        Ok(source::Options {
-            one_file_system: self.one_file_system,
-            exclude_caches: self.exclude_caches,
-            exclude: builder.finish().map_err(wrong)?,
-            never_enter: Vec::new(),
-            cancel: Arc::clone(cancel),
-            // What is read ahead is for the backup to say.
-            read_ahead: None,
-        })
+impl From<ExcludeError> for Failure {
+    fn from(error: ExcludeError) -> Self {
+        Self::of(Exit::Usage, &error)
     }
 }

@@ -2,8 +2,9 @@
 
 use std::time::Instant;
 
+use dbakfs::automation;
 use dbakfs::format::{Number, Timestamp};
-use dbakfs::repository::{CacheBytes, RunNotes, SourceName};
+use dbakfs::repository::{CacheBytes, RunNotes};
 use dbakfs::verify::{self, Depth, Event, Harm, Object, Report, written};
 use indicatif::{HumanBytes, HumanCount};
 use serde_json::json;
@@ -47,11 +48,14 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
     .map_err(|error| Failure::of(Exit::Failed, &error))?;
     if args.data {
         let outcome = written::of_report(&report, began, begun.elapsed().as_secs_f64());
-        check::keep(reader.store(), |lock| {
-            for name in points.source_names().into_iter().filter_map(|name| SourceName::new(name).ok()) {
-                RunNotes::keep_check(reader.store(), lock, &name, outcome.check.clone())?;
+        let store = reader.store();
+        check::keep(store, |lock| {
+            outcome.mark(store, lock)?;
+            let mut problem = None;
+            for name in automation::known_sources(store)? {
+                problem = RunNotes::keep_check(store, lock, &name, outcome.check.clone())?.or(problem);
             }
-            Ok(())
+            Ok(problem)
         });
     }
     printed?;

@@ -14,6 +14,20 @@ pub use text::{FAMILIES, Family, Kind, render};
 
 use crate::report::file::{self, FileError};
 
+/// A page of metrics as it was, but that the last run of the source `name` failed: for a store that cannot be asked. Counters stay, and with them what alerts go by.
+#[must_use]
+pub fn with_failed_job(page: &str, name: &str) -> String {
+    let label = text::label("source", name);
+    let label = label.trim_end_matches(',');
+    let failed = |line: &str| match line.rsplit_once(' ') {
+        Some((sample, _)) if sample.starts_with("backup_job_status{") && sample.contains(label) => {
+            format!("{sample} 0\n")
+        }
+        _ => format!("{line}\n"),
+    };
+    page.lines().map(failed).collect()
+}
+
 /// Replaces the textfile at `path` in one step, readable by everybody.
 ///
 /// # Errors

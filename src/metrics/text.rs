@@ -211,7 +211,7 @@ impl Page {
 }
 
 /// `name="value",`, with what would end the value or its line escaped.
-fn label(name: &str, value: &str) -> String {
+pub(super) fn label(name: &str, value: &str) -> String {
     let mut text = format!("{name}=\"");
     for letter in value.chars() {
         match letter {

@@ -16,6 +16,9 @@ pub const HABIT_LEAST: usize = 3;
 /// Percent of the tree that must be gone for an alarm where there is no habit: what is new or rewritten says nothing then, since that is how a source begins.
 pub const GONE_PERCENT: u32 = 50;
 
+/// Percent of the tree above which it is emptied, where hardly more has come than it leaves.
+pub const EMPTIED_PERCENT: u32 = 90;
+
 /// When a change is out of the ordinary: changed plus deleted bytes are above both bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -74,7 +77,7 @@ pub enum Surge {
         /// What the last points changed, in the median.
         median_bytes: u64,
     },
-    /// There is no habit yet, and most of the tree is gone.
+    /// Most of the tree is gone, and there is no habit yet; or nearly all is, and nothing has come for it.
     MostlyGone {
         /// The change.
         change: Change,
@@ -111,6 +114,13 @@ pub fn judge(rules: &SurgeRules, change: Change, habit: &[u64]) -> Option<Surge>
         return None;
     }
     let habit = &habit[..habit.len().min(HABIT)];
+    // Whatever the habit: a source that is filled anew each day loses as much, but not without new data in its place.
+    let is_emptied = rules.percent <= EMPTIED_PERCENT
+        && change.is_above(change.gone_bytes, EMPTIED_PERCENT)
+        && !change.is_above(change.changed_bytes, 100 - EMPTIED_PERCENT);
+    if is_emptied {
+        return Some(Surge::MostlyGone { change });
+    }
     if habit.len() < HABIT_LEAST {
         let percent = rules.percent.max(GONE_PERCENT);
         return change.is_above(change.gone_bytes, percent).then_some(Surge::MostlyGone { change });
@@ -136,6 +146,18 @@ mod tests {
 
     fn alarms(changed_bytes: u64, gone_bytes: u64, habit: &[u64]) -> bool {
         judge(&SurgeRules::default(), Change { changed_bytes, gone_bytes, tree_bytes: TREE }, habit).is_some()
+    }
+
+    #[test]
+    fn an_emptied_source_alarms_whatever_its_habit_and_one_that_is_filled_anew_does_not() {
+        let rules = SurgeRules::default();
+        let gone = |gone_bytes, changed_bytes| Change { gone_bytes, changed_bytes, tree_bytes: TREE };
+        let busy = [2 * TREE; 10];
+        assert!(matches!(judge(&rules, gone(TREE, 0), &busy), Some(Surge::MostlyGone { .. })));
+        assert!(judge(&rules, gone(TREE * 95 / 100, TREE / 100), &busy).is_some());
+        assert_eq!(judge(&rules, gone(TREE, TREE), &busy), None);
+        assert_eq!(judge(&rules, gone(TREE / 2, 0), &busy), None);
+        assert_eq!(judge(&SurgeRules::NEVER, gone(TREE, 0), &busy), None);
     }
 
     #[test]

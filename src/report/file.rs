@@ -4,11 +4,14 @@
 
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions, Permissions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::random;
+
+/// What is read of a page at most.
+const LIMIT_BYTES: u64 = 16 << 20;
 
 /// Why a file was not replaced.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +55,14 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
         let _ = fs::remove_file(&beside);
         FileError::Write { path: path.to_owned(), source }
     })
+}
+
+/// The page at `path` as it was written last; none where there is none that is one.
+#[must_use]
+pub fn page_of(path: &Path) -> Option<String> {
+    let mut text = String::new();
+    let read = fs::File::open(path).and_then(|file| file.take(LIMIT_BYTES).read_to_string(&mut text));
+    read.is_ok_and(|bytes| bytes > 0).then_some(text)
 }
 
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {

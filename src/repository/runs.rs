@@ -192,19 +192,20 @@ impl RunNotes {
         thin(&mut self.checks, CHECKS_KEPT, |check| (check.kind, check.end));
     }
 
-    /// Adds a check to what is noted of the source of this name, durably.
+    /// Adds a check to what is noted of the source of this name, durably; answers what was wrong with a file that was damaged and is begun anew.
     ///
     /// # Errors
-    /// The file is damaged, or cannot be read or written.
+    /// The file cannot be read or written.
     pub fn keep_check(
         store: &Store,
         writer: &WriterLock,
         name: &SourceName,
         check: Check,
-    ) -> Result<(), RepositoryError> {
-        let mut notes = Self::read(store.storage(), name)?;
+    ) -> Result<Option<RepositoryError>, RepositoryError> {
+        let (mut notes, problem) = Self::read_or_begin(store, writer, name)?;
         notes.push_check(check);
-        notes.write(store, writer)
+        notes.write(store, writer)?;
+        Ok(problem)
     }
 
     /// Reads what was run for the source of this name; nothing, if it has no file.

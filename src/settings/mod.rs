@@ -86,6 +86,13 @@ struct Document {
     sources: BTreeMap<String, Table>,
 }
 
+impl Default for Settings {
+    /// What holds where there is no configuration.
+    fn default() -> Self {
+        Self::parse("").expect("every key may be absent")
+    }
+}
+
 impl Settings {
     /// Reads a configuration file.
     ///

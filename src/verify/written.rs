@@ -76,7 +76,12 @@ impl Outcome {
     ///
     /// # Errors
     /// A small file is damaged, or cannot be written. Points are marked first.
-    pub fn keep(&self, store: &Store, writer: &WriterLock, name: &SourceName) -> Result<(), RepositoryError> {
+    pub fn keep(
+        &self,
+        store: &Store,
+        writer: &WriterLock,
+        name: &SourceName,
+    ) -> Result<Option<RepositoryError>, RepositoryError> {
         self.mark(store, writer)?;
         RunNotes::keep_check(store, writer, name, self.check.clone())
     }
