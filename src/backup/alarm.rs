@@ -4,9 +4,9 @@
 
 use super::run::Run;
 use super::{Notice, Result};
-use crate::format::{Origin, Point};
+use crate::format::{Number, Origin, Point, SourceId, Timestamp};
 use crate::policy::surge::{self, Change};
-use crate::repository::{Alarm, Points, SourceNotes, WriterLock};
+use crate::repository::{Alarm, Points, RepositoryError, SourceNotes, WriterLock};
 
 impl Run<'_> {
     /// Notes an alarm where `point`, which is about to be committed, is a surge. One that stands already stays as it is.
@@ -21,16 +21,31 @@ impl Run<'_> {
         let Some(surge) = surge::judge(&self.options.alarm, change, &habit) else { return Ok(None) };
         let alarm = Alarm { point: point.number, since: point.clock, reason: surge.to_string() };
         let store = &self.session.store;
-        let mut notes = match SourceNotes::read(store.storage(), self.name) {
-            Ok(Some(notes)) => notes,
-            _ => SourceNotes::new(point.source.clone()),
-        };
+        let mut notes = self.source_notes(&point.source, point.number)?;
         if notes.alarm.is_none() {
             notes.alarm = Some(alarm.clone());
             notes.write(store, lock)?;
         }
         (self.notify)(Notice::Alarm(alarm.clone()));
         Ok(Some(alarm))
+    }
+}
+
+impl Run<'_> {
+    /// What is noted of the source. Where that is damaged an alarm may have stood, which only a person ends: it is taken to stand.
+    pub(super) fn source_notes(&self, source: &SourceId, number: Number) -> Result<SourceNotes> {
+        match SourceNotes::read(self.session.store.storage(), self.name) {
+            Ok(Some(notes)) => Ok(notes),
+            Ok(None) => Ok(SourceNotes::new(source.clone())),
+            Err(problem @ RepositoryError::Damaged { .. }) => {
+                let since = self.options.clock.unwrap_or_else(Timestamp::now);
+                let reason = format!("{problem}: whether an alarm stood is not known");
+                let alarm = Alarm { point: number, since, reason };
+                (self.notify)(Notice::Alarm(alarm.clone()));
+                Ok(SourceNotes { alarm: Some(alarm), ..SourceNotes::new(source.clone()) })
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 }
 

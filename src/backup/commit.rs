@@ -11,7 +11,7 @@ use crate::index::Fingerprint;
 use crate::pack::Packed;
 use crate::policy::decision::Facts;
 use crate::repository::notes::Notes;
-use crate::repository::{PointNotes, Points, RepositoryError, SourceNotes, WriterLock, marks, tags};
+use crate::repository::{PointNotes, Points, WriterLock, marks, tags};
 
 impl Run<'_> {
     /// Commits the point, or finds that there is nothing to commit.
@@ -139,27 +139,18 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn tell_problem(&self, answer: std::result::Result<(), RepositoryError>) {
+    fn tell_problem<E: std::fmt::Display>(&self, answer: std::result::Result<(), E>) {
         if let Err(error) = answer {
             (self.notify)(Notice::Problem(error.to_string()));
         }
     }
 
-    fn note_success(
-        &self,
-        lock: &WriterLock,
-        point: Number,
-        source: &SourceId,
-    ) -> std::result::Result<(), RepositoryError> {
-        let store = &self.session.store;
-        let mut notes = match SourceNotes::read(store.storage(), self.name) {
-            Ok(Some(notes)) => notes,
-            _ => SourceNotes::new(source.clone()),
-        };
+    fn note_success(&self, lock: &WriterLock, point: Number, source: &SourceId) -> Result<()> {
+        let mut notes = self.source_notes(source, point)?;
         notes.source.clone_from(source);
         notes.last_success = Some(self.options.clock.unwrap_or_else(Timestamp::now));
         notes.last_point = Some(point);
-        notes.write(store, lock)
+        Ok(notes.write(&self.session.store, lock)?)
     }
 
     /// Tells the index what the catalog knows already. An index that refuses is set aside: the next backup makes it anew.

@@ -144,6 +144,18 @@ pub(crate) fn run() -> ExitCode {
         }
     };
     let global = &cli.global;
+
+    if matches!(
+        cli.command,
+        Command::Diff(_)
+            | Command::List(_)
+            | Command::Ls(_)
+            | Command::Metrics(_)
+            | Command::Plan(_)
+            | Command::Status(_)
+    ) {
+        output::only_shows();
+    }
     let answer = match cli.command {
         Command::Import(args) => import::run(global, &args),
         Command::Init(args) => init::run(global, &args),

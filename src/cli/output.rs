@@ -2,10 +2,19 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
 use super::{Exit, Failure, Result};
+
+/// Whether the command does nothing but show: then it ends when nobody looks any more.
+static ONLY_SHOWS: AtomicBool = AtomicBool::new(false);
+
+/// Says that the command does nothing but show.
+pub(crate) fn only_shows() {
+    ONLY_SHOWS.store(true, Ordering::Relaxed);
+}
 
 /// Prints a line of a result.
 pub(crate) fn line(text: &str) -> Result<()> {
@@ -16,8 +25,13 @@ pub(crate) fn line(text: &str) -> Result<()> {
 /// Prints bytes of a result as they are.
 pub(crate) fn bytes(bytes: &[u8]) -> Result<()> {
     match io::stdout().write_all(bytes) {
-        // Whoever read the results has seen enough: `dbakfs list | head -1` is no failure.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+        // Whoever read the results has seen enough: `dbakfs list | head -1` is no failure. What is being done is done to its end all the same.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+            if ONLY_SHOWS.load(Ordering::Relaxed) {
+                std::process::exit(0);
+            }
+            Ok(())
+        }
         answer => answer.map_err(|error| Failure::new(Exit::Failed, format!("cannot write the results: {error}"))),
     }
 }

@@ -234,6 +234,11 @@ impl From<KeepError> for Failure {
                 .hint(format!("look what has changed, then `dbakfs acknowledge {name}`; nothing of it was forgotten")),
             KeepError::AlarmUnknown { .. } => Self::of(Exit::Damage, &error)
                 .hint("the next backup of it writes that file anew; nothing of it was forgotten"),
+            KeepError::ClockBehind { number, .. } => Self::of(Exit::Failed, &error).hint(format!(
+                "set the clock right; if it was wrong then, `dbakfs forget {number}`; nothing was forgotten"
+            )),
+            KeepError::ClockAhead { .. } => Self::of(Exit::Failed, &error)
+                .hint("set the clock right; if it is, the next backup ends this; nothing was forgotten"),
             KeepError::Forget(error) => forget::refused(error),
             KeepError::Repository(error) => error.into(),
         }

@@ -8,9 +8,15 @@ use std::collections::BTreeMap;
 use super::alarms::Alarms;
 use super::forgetting::{self, ForgetError};
 use super::{Alarm, Points, Problem, RepositoryError, SourceName, Store, WriterLock};
-use crate::format::{Number, layout};
+use crate::format::{Number, Timestamp, layout};
+use crate::policy::Secs;
 use crate::policy::decision::Today;
 use crate::policy::retention::{self, Candidate, Hold, Judgement, KeepRules};
+
+/// Clocks that are set right go back by less.
+const BEHIND_SECS: u64 = 86_400;
+/// Few machines are off for longer.
+const AHEAD_SECS: u64 = 60 * 86_400;
 
 /// Why nothing was forgotten by rules.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +36,24 @@ pub enum KeepError {
         name: SourceName,
         /// What is wrong with the file.
         source: RepositoryError,
+    },
+    /// A point is dated ahead of the clock: one of the two is wrong.
+    #[error("backup {number} of {name} is dated {} ahead of the clock", Secs(*ahead))]
+    ClockBehind {
+        /// The source.
+        name: SourceName,
+        /// The point.
+        number: Number,
+        /// Seconds.
+        ahead: u64,
+    },
+    /// The clock is far ahead of what was backed up last before the newest point.
+    #[error("the clock has moved by {} since the last backup of {name} but one", Secs(*ahead))]
+    ClockAhead {
+        /// The source.
+        name: SourceName,
+        /// Seconds.
+        ahead: u64,
     },
     /// A plan that must not be carried out.
     #[error(transparent)]
@@ -52,7 +76,7 @@ pub fn judge(points: &Points, source: &str, current: &KeepRules, current_only: b
             Some(Hold::Pinned)
         } else if notes.is_some_and(|notes| !notes.tags.is_empty()) {
             Some(Hold::Tagged)
-        } else if unread.contains(&point.number) {
+        } else if unread.contains(&point.number) || point.kind.base().is_some_and(|base| unread.contains(&base)) {
             Some(Hold::NotesUnreadable)
         } else {
             blind.filter(|blind| point.is_full() && point.number < *blind).map(Hold::MayBeBaseOf)
@@ -91,6 +115,28 @@ pub fn refuse_alarm(store: &Store, name: &SourceName) -> Result<(), KeepError> {
     Ok(())
 }
 
+/// Refuses where the clock cannot be trusted: rules that go by age would forget what is young. A point that is dated ahead of it holds its source back until it is
+/// forgotten by hand, or its time has come; a clock that has jumped ahead does for one backup.
+///
+/// # Errors
+/// It cannot.
+pub fn refuse_clock(points: &Points, name: &SourceName, now: Timestamp) -> Result<(), KeepError> {
+    let ahead = |from: Timestamp, to: Timestamp| u64::try_from(to.secs.saturating_sub(from.secs)).unwrap_or(0);
+    let backups = || points.backups_of(name.as_str());
+    if let Some(newest) =
+        backups().max_by_key(|point| point.clock).filter(|point| ahead(now, point.clock) > BEHIND_SECS)
+    {
+        let ahead = ahead(now, newest.clock);
+        return Err(KeepError::ClockBehind { name: name.clone(), number: newest.number, ahead });
+    }
+    let newest = backups().map(|point| point.number).max();
+    let before = backups().filter(|point| Some(point.number) != newest).map(|point| point.clock).max();
+    match before.map(|before| ahead(before, now)) {
+        Some(ahead) if ahead > AHEAD_SECS => Err(KeepError::ClockAhead { name: name.clone(), ahead }),
+        _ => Ok(()),
+    }
+}
+
 /// Forgets what was judged to go, differentials first, as of `today`; answers the numbers in that order.
 ///
 /// # Errors
@@ -104,6 +150,9 @@ pub fn carry_out(
     today: &Today,
 ) -> Result<Vec<Number>, KeepError> {
     refuse_alarm(store, name)?;
+    if !judgement.forgotten().is_empty() {
+        refuse_clock(points, name, today.now)?;
+    }
     // Said once more by who owns it: no pin goes, and no full before all that stands on it.
     let order = forgetting::forget(points, &judgement.forgotten().into_iter().collect(), false)?;
     forgetting::write(store, lock, &order, Some(today.now))?;

@@ -88,6 +88,11 @@ fn by_one_set(points: &[Candidate], rules: &KeepRules, today: &Today) -> Verdict
     if let Some(newest) = newest_first.first() {
         keep(newest, Keep::NewestOfAll);
     }
+    // Whatever an archive or a clock says of its time: what was backed up last never goes.
+    if let Some(newest) = points.iter().filter(|point| point.origin == Origin::Backup).max_by_key(|point| point.number)
+    {
+        keep(newest, Keep::NewestOfAll);
+    }
     let bases: BTreeMap<Number, Number> = points
         .iter()
         .filter(|point| kept.contains_key(&point.number))
