@@ -15,7 +15,7 @@ use crate::support::process::signal;
 const SOON: Duration = Duration::from_secs(30);
 
 /// A daemon under way; killed with the value.
-struct Daemon<'a> {
+pub(crate) struct Daemon<'a> {
     site: &'a Site,
     child: Child,
     log: &'static str,
@@ -25,7 +25,7 @@ struct Daemon<'a> {
 impl<'a> Daemon<'a> {
     /// Starts one, and waits until it says that it is there.
     #[track_caller]
-    fn start(site: &'a Site, log: &'static str) -> Self {
+    pub(crate) fn start(site: &'a Site, log: &'static str) -> Self {
         let output = File::create(site.place.path(log)).unwrap();
         let socket = site.place.path(format!("notify-{log}"));
         let supervisor = UnixDatagram::bind(&socket).unwrap();
@@ -54,7 +54,7 @@ impl<'a> Daemon<'a> {
         assert_eq!(self.told(), "READY=1");
     }
 
-    fn tell(&self, what: Signal) {
+    pub(crate) fn tell(&self, what: Signal) {
         signal(i32::try_from(self.child.id()).unwrap(), what);
     }
 
@@ -63,13 +63,13 @@ impl<'a> Daemon<'a> {
     }
 
     #[track_caller]
-    fn wait_for(&self, what: &str, holds: impl FnMut() -> bool) {
+    pub(crate) fn wait_for(&self, what: &str, holds: impl FnMut() -> bool) {
         wait_for(SOON, what, holds);
     }
 
     /// Waits for its end; answers its exit code.
     #[track_caller]
-    fn end(mut self) -> Option<i32> {
+    pub(crate) fn end(mut self) -> Option<i32> {
         let mut status = None;
         wait_for(SOON, "the daemon to end", || {
             status = self.child.try_wait().unwrap();
