@@ -53,6 +53,8 @@ impl<'a, R: Read> ArchiveReader<'a, R> {
             match self.fill(&mut block)? {
                 0 => return Err(ArchiveError::Cut("before the two empty blocks that end every archive")),
                 BLOCK_BYTES => {}
+                // Not one header: nothing says that this ever was one.
+                _ if self.number == 0 => return Err(ArchiveError::NotAnArchive),
                 _ => return Err(ArchiveError::Cut("in a header")),
             }
             if block == [0; BLOCK_BYTES] {

@@ -4,7 +4,7 @@ use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use dbakfs::backup::{Done, Outcome};
+use dbakfs::backup::{Done, Made, Outcome};
 use dbakfs::format::Number;
 use dbakfs::format::catalog::PackRef;
 use dbakfs::repository::runs::{Check, CheckEnd};
@@ -61,21 +61,27 @@ pub(super) enum Checked {
 
 /// Gets ready to check what `done` has written, while the writer lock is still held.
 pub(super) fn ask(store: &Store, how: How, done: &Done) -> Asked {
+    match &done.outcome {
+        Outcome::Tried { .. } => Asked::Nothing,
+        Outcome::Unchanged(_) if how == How::Off => Asked::Nothing,
+        Outcome::Unchanged(_) => Asked::NothingWritten,
+        Outcome::Made(made) => ask_of(store, how, made),
+    }
+}
+
+/// The same of a point that was made, however it came to be.
+pub(super) fn ask_of(store: &Store, how: How, made: &Made) -> Asked {
     let level = match how {
         How::Off => return Asked::Nothing,
         How::Written => Level::Written,
         How::Sample => Level::Sample,
         How::Full => Level::Full,
     };
-    match &done.outcome {
-        Outcome::Tried { .. } => Asked::Nothing,
-        Outcome::Unchanged(_) => Asked::NothingWritten,
-        Outcome::Made(made) => Asked::Check {
-            level,
-            number: made.point.number,
-            packs: made.packs.clone(),
-            reader: Box::new(Reader::open(store.clone(), CacheBytes::of_total(24 << 20))),
-        },
+    Asked::Check {
+        level,
+        number: made.point.number,
+        packs: made.packs.clone(),
+        reader: Box::new(Reader::open(store.clone(), CacheBytes::of_total(24 << 20))),
     }
 }
 

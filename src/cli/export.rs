@@ -106,8 +106,12 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
 }
 
 fn cannot_write(args: &Args, error: &std::io::Error) -> Failure {
-    let failure = Failure::new(Exit::Failed, format!("cannot write {}: {error}", output::path(&args.output)));
-    if error.kind() == std::io::ErrorKind::AlreadyExists { failure.hint("--force replaces it") } else { failure }
+    let file = output::path(&args.output);
+    if error.kind() == std::io::ErrorKind::AlreadyExists {
+        return Failure::new(Exit::Failed, format!("cannot write {file}: it is there already"))
+            .hint("--force replaces it");
+    }
+    Failure::new(Exit::Failed, format!("cannot write {file}: {error}"))
 }
 
 fn summary(point: &str, args: &Args, report: &Report) -> String {

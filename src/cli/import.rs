@@ -5,13 +5,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use dbakfs::archive::LabelKind;
 use dbakfs::backup::{self, Base, Import, ImportError, Made, Planned, Prepared, Progress, Session};
-use dbakfs::format::{Number, Timestamp};
-use dbakfs::repository::{SourceName, when};
+use dbakfs::format::{Point, Timestamp};
+use dbakfs::policy::decision::Today;
+use dbakfs::repository::{Points, SourceName, Store, keeping, when};
+use dbakfs::settings::SourceSettings;
+use dbakfs::source;
 use dbakfs::storage::Wait;
 use indicatif::{HumanBytes, HumanCount};
 use jiff::tz::TimeZone;
 use serde_json::json;
 
+use super::check::{self, Asked, Checked, How};
 use super::{Exit, Failure, Global, Result, backup as backups, output, points, progress, settings, signals, store};
 
 /// Take tar archives in as points in time
@@ -23,7 +27,7 @@ a FILE.meta beside it says (sha256, size, type, date, base; KEY=VALUE or JSON) i
 
 All archives are read to their ends before anything is stored. One that is cut off or damaged, whose paths lead upwards, or that links to what it does not hold is refused, \
 and nothing is imported. Archives do not say what was deleted: a differential shows also what was gone by then. Imported points keep their own dates \
-and stand outside the rotation: no backup builds on them.
+and stand outside the rotation: no backup builds on them. What is imported is read back and checked as a backup is.
 
 Examples:
   dbakfs import /backup/full_*.tar.gz /backup/diff_*.tar.gz --name home
@@ -44,6 +48,9 @@ pub(crate) struct Args {
     /// Wait while another writer is busy
     #[arg(long)]
     wait: bool,
+    /// How what was written is read back and checked [default: written, or what the configuration says of the name]
+    #[arg(long, value_name = "HOW")]
+    verify: Option<How>,
 }
 
 pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
@@ -56,6 +63,8 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
     let at = at.map_err(|error| Failure::of(Exit::Usage, &error))?.map(|when| when.not_after);
     let cancel = signals::stop_flag()?;
     store::close_to_others();
+    // Each point that is to be checked has a lease of its own.
+    let _ = source::raise_open_files_limit();
     let read_bytes = AtomicU64::new(0);
     let total: u64 = args.files.iter().filter_map(|file| file.metadata().ok()).map(|file| file.len()).sum();
     // Each is read twice, but in a dry run.
@@ -79,9 +88,14 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
     if planned.iter().any(|planned| planned.base.is_some()) {
         output::complain("note: archives do not say what was deleted: a differential shows also what was gone by then");
     }
-    let settings = settings::of_source(global, &name)?;
+    let settings = settings::load(global)?;
+    let rules = settings.as_ref().and_then(|settings| settings.sources.get(&name));
+    let how = args
+        .verify
+        .unwrap_or_else(|| settings.as_ref().map_or(How::Written, |settings| settings.of(&name).verify.into()));
     let host = super::host();
-    let mut numbers: Vec<Number> = Vec::new();
+    let mut imported: Vec<Imported<'_>> = Vec::new();
+    let mut failure = None;
     for planned in &planned {
         if args.dry_run {
             would(global, &name, planned)?;
@@ -90,21 +104,71 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
         let archive = &planned.archive;
         let base = planned.base.map(|base| match base {
             Base::Imported(number) => number,
-            Base::Planned(at) => numbers[at],
+            Base::Planned(at) => imported[at].made.point.number,
         });
-        let level = settings.as_ref().and_then(|settings| match base {
-            None => settings.full_level,
-            Some(_) => settings.differential_level,
+        let level = rules.and_then(|rules| match base {
+            None => rules.full_level,
+            Some(_) => rules.differential_level,
         });
         let import = Import { name: &name, host: &host, archive, base, level, read_bytes: &read_bytes };
         let made = progress::shown(global, describe, |bar| {
             let notify = |notice| backups::say(bar, &notice);
             session.import(&import, &Progress::default(), &notify, &cancel)
-        })?;
-        numbers.push(made.point.number);
-        print(global, archive, &made)?;
+        });
+        match made {
+            // While the lock is held, so that what was written stays until it is checked.
+            Ok(made) => {
+                let asked = check::ask_of(&store, how, &made);
+                imported.push(Imported { archive, made, asked });
+            }
+            // The points before it stand, and are checked.
+            Err(error) => {
+                failure = Some(Failure::from(error));
+                break;
+            }
+        }
     }
-    Ok(Exit::Done)
+    // What was written is read back beside other writers.
+    drop(session);
+    let (mut exit, mut new) = (Exit::Done, Vec::new());
+    for Imported { archive, made, asked } in imported {
+        let checked = asked.run(global, &store, &name, &cancel);
+        if let Err(failure) = print(global, archive, &made, &checked) {
+            output::complain(&format!("warning: {failure}; the import itself is done"));
+        }
+        exit = exit.worse(checked.exit());
+        new.push(made.point);
+    }
+    if let Some(failure) = failure {
+        failure.print();
+        exit = exit.worse(failure.exit);
+    }
+    if let (Some(settings), Some(rules)) = (&settings, rules) {
+        let today = Today { now: Timestamp::now(), zone: settings.zone() };
+        warn_of_rules(&store, &name, rules, &today, &new)?;
+    }
+    Ok(exit)
+}
+
+/// An archive that has become a point.
+struct Imported<'a> {
+    archive: &'a Prepared,
+    made: Made,
+    asked: Asked,
+}
+
+/// Says which of the new points the rules of their source would forget at once.
+fn warn_of_rules(store: &Store, name: &SourceName, rules: &SourceSettings, today: &Today, new: &[Point]) -> Result<()> {
+    let listed = Points::list(store.storage())?;
+    let judgement = keeping::judge(&listed, name.as_str(), &rules.keep(), false, today);
+    let gone = judgement.forgotten();
+    for point in new.iter().filter(|point| gone.contains(&point.number)) {
+        let (point, number) = (points::name(point), point.number);
+        output::complain(&format!(
+            "note: {point}: the rules of {name} would forget it; `dbakfs pin {number}` keeps it"
+        ));
+    }
+    Ok(())
 }
 
 /// Says what is odd about an archive.
@@ -156,7 +220,7 @@ fn would(global: &Global, name: &SourceName, planned: &Planned) -> Result<()> {
     output::line(&format!("{name}/{time}: would import {file} as a {}{on}: {members} members", kind(archive)))
 }
 
-fn print(global: &Global, archive: &Prepared, made: &Made) -> Result<()> {
+fn print(global: &Global, archive: &Prepared, made: &Made, checked: &Checked) -> Result<()> {
     let (file, point, counts) = (output::path(&archive.path), points::name(&made.point), made.point.counts);
     let stored_bytes = counts.stored_bytes + made.catalog_bytes;
     let ratio = output::ratio(counts.size_bytes, stored_bytes);
@@ -173,6 +237,7 @@ fn print(global: &Global, archive: &Prepared, made: &Made) -> Result<()> {
             "stored_bytes": stored_bytes,
             "ratio": ratio,
             "checked": archive.has_sidecar,
+            "check": checked.as_json(),
         }));
     }
     let on = base.map_or_else(String::new, |base| format!(" on full {base}"));
@@ -183,12 +248,13 @@ fn print(global: &Global, archive: &Prepared, made: &Made) -> Result<()> {
     };
     let ratio = ratio.map_or_else(String::new, |ratio| format!(" ({ratio:.1} : 1)"));
     output::line(&format!(
-        "{point}: {} {}{on} from {file}: {changes}{} files, {}; stored {}{ratio}",
+        "{point}: {} {}{on} from {file}: {changes}{} files, {}; stored {}{ratio}{}",
         kind(archive),
         made.point.number,
         HumanCount(counts.files),
         HumanBytes(counts.bytes),
-        HumanBytes(stored_bytes)
+        HumanBytes(stored_bytes),
+        checked.summary()
     ))
 }
 

@@ -9,6 +9,7 @@ use dbakfs::storage::Wait;
 use indicatif::{HumanBytes, HumanCount};
 use serde_json::json;
 
+use super::check::{self, Asked, Checked, How};
 use super::{Exit, Failure, Global, Result, backup, output, points, progress, settings, signals, store};
 
 /// Make a differential a full of its own, without reading its source
@@ -28,6 +29,9 @@ pub(crate) struct Args {
     /// Wait while another writer is busy
     #[arg(long)]
     wait: bool,
+    /// How the new full is read back and checked [default: written, or what the configuration says of the name]
+    #[arg(long, value_name = "HOW")]
+    verify: Option<How>,
 }
 
 pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
@@ -44,7 +48,9 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
         return Err(Failure::new(Exit::Usage, "a point is promoted as a whole: leave out the path"));
     }
     let name = SourceName::new(&point.source.name).map_err(|error| Failure::of(Exit::Failed, &error))?;
-    let level = settings::of_source(global, &name)?.and_then(|settings| settings.full_level);
+    let settings = settings::load(global)?;
+    let level = settings.as_ref().and_then(|settings| settings.sources.get(&name)?.full_level);
+    let how = args.verify.unwrap_or_else(|| settings.map_or(How::Written, |settings| settings.of(&name).verify.into()));
     let counters = Progress::default();
     let describe = || {
         let text = format!("{name}: {} entries", HumanCount(counters.entries()));
@@ -54,11 +60,15 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
         let notify = |notice: Notice| backup::say(bar, &notice);
         session.promote(point, &Promotion { clock: None, level }, &counters, &notify, &cancel)
     })?;
-    print(global, args, &points::name(point), &made)?;
-    Ok(if made.point.is_complete() { Exit::Done } else { Exit::Incomplete })
+    // While the lock is held, so that what was written stays until it is checked.
+    let asked = if args.dry_run { Asked::Nothing } else { check::ask_of(&store, how, &made) };
+    drop(session);
+    let checked = asked.run(global, &store, &name, &cancel);
+    print(global, args, &points::name(point), &made, &checked)?;
+    Ok(if made.point.is_complete() { Exit::Done } else { Exit::Incomplete }.worse(checked.exit()))
 }
 
-fn print(global: &Global, args: &Args, from: &str, made: &Made) -> Result<()> {
+fn print(global: &Global, args: &Args, from: &str, made: &Made, checked: &Checked) -> Result<()> {
     let counts = made.point.counts;
     if global.json {
         return output::json(&json!({
@@ -68,6 +78,7 @@ fn print(global: &Global, args: &Args, from: &str, made: &Made) -> Result<()> {
             "point": points::name(&made.point),
             "counts": counts,
             "stored_bytes": counts.stored_bytes + made.catalog_bytes,
+            "check": checked.as_json(),
         }));
     }
     let size = format!("{} files, {}", HumanCount(counts.files), HumanBytes(counts.bytes));
@@ -76,5 +87,6 @@ fn print(global: &Global, args: &Args, from: &str, made: &Made) -> Result<()> {
         return output::line(&format!("would promote {from} to the full {new}: {size}"));
     }
     let (number, stored) = (made.point.number, HumanBytes(made.catalog_bytes));
-    output::line(&format!("{new}: full {number}, promoted from {from}: {size}; stored {stored}"))
+    let check = checked.summary();
+    output::line(&format!("{new}: full {number}, promoted from {from}: {size}; stored {stored}{check}"))
 }

@@ -204,16 +204,17 @@ impl State {
 }
 
 impl SourceState {
-    /// The newest full. One that was made of a differential stands outside the rotation, and counts only where there is no other.
+    /// The newest full. One that was imported, or made of a differential, stands outside the rotation, and counts only where there is no other.
     #[must_use]
     pub fn newest_full(&self) -> Option<&StoredPoint> {
         let fulls = || self.points.iter().rev().filter(|stored| stored.point.is_full());
-        fulls().find(|stored| stored.point.origin != Origin::Promotion).or_else(|| fulls().next())
+        fulls().find(|stored| stored.point.origin == Origin::Backup).or_else(|| fulls().next())
     }
 
-    /// The differentials on a full, by time.
+    /// The differentials on a full, by time. How far imported ones have grown is nothing that a new full could mend.
     pub fn differentials_on(&self, full: Number) -> impl DoubleEndedIterator<Item = &StoredPoint> {
-        self.points.iter().filter(move |stored| stored.point.kind.base() == Some(full))
+        let is_on = move |stored: &&StoredPoint| stored.point.kind.base() == Some(full);
+        self.points.iter().filter(is_on).filter(|stored| stored.point.origin == Origin::Backup)
     }
 
     /// The newest of the newest series: of either type, what the next one is measured by.
@@ -226,10 +227,11 @@ impl SourceState {
         }
     }
 
-    /// The newest differential of any series.
+    /// The newest differential of any series; an imported one counts only where there is no other.
     #[must_use]
     pub fn newest_differential(&self) -> Option<&StoredPoint> {
-        self.points.iter().rev().find(|stored| !stored.point.is_full())
+        let differentials = || self.points.iter().rev().filter(|stored| !stored.point.is_full());
+        differentials().find(|stored| stored.point.origin == Origin::Backup).or_else(|| differentials().next())
     }
 
     /// The newest run of a type.
@@ -268,19 +270,31 @@ impl SourceState {
 
     /// What is known of whether a type's backups are whole: by the check after the backup, by the newest check of the whole store and by the newest rehearsal, as far
     /// as there were any. None where there is nothing to check, or nobody wants it checked. A check that could not run is no pass, nor is none at all, nor
-    /// two backups since the last one.
+    /// two backups since the last one. Nobody waits for a check of what was imported or promoted; where one was made, it counts if it found something, or
+    /// if there is nothing else.
     #[must_use]
     pub fn verification(&self, of: BackupType) -> Option<Verification> {
+        let has_point = self.points.iter().any(|stored| stored.backup_type() == of);
+        let is_backup = |stored: &&StoredPoint| stored.point.origin == Origin::Backup;
+        let has_backup = self.points.iter().filter(is_backup).any(|stored| stored.backup_type() == of);
+        let is_wanted = self.wanted.is_checked && has_backup;
+        // One that passed says nothing of the backup before it.
+        let is_aside = |check: &Check| {
+            let of_check = |stored: &&StoredPoint| Some(stored.point.number) == check.number;
+            has_backup
+                && check.end != CheckEnd::Fail
+                && self.points.iter().find(of_check).is_some_and(|stored| !is_backup(&stored))
+        };
         let checks = || self.ledger.checks.iter().rev();
         let own = checks().find(|check| {
             matches!(check.kind, CheckKind::Written | CheckKind::Sample)
                 && check.r#type.is_none_or(|r#type| r#type == of)
+                && !is_aside(check)
         });
         let whole = checks().find(|check| check.kind == CheckKind::Full);
         let rehearsal = checks().find(|check| check.kind == CheckKind::Rehearsal);
-        let has_point = self.points.iter().any(|stored| stored.backup_type() == of);
         let newest = own.into_iter().chain(whole).map(|check| check.began).max();
-        if !has_point || (newest.is_none() && rehearsal.is_none() && !self.wanted.is_checked) {
+        if !has_point || (newest.is_none() && rehearsal.is_none() && !is_wanted) {
             return None;
         }
         let has_ended = |end| [own, whole, rehearsal].into_iter().flatten().any(|check| check.end == end);
@@ -288,7 +302,7 @@ impl SourceState {
             let made = self.ledger.runs.iter().filter(|run| run.r#type == of && run.number.is_some());
             made.filter(|run| run.began > newest).count()
         };
-        let is_seen = !self.wanted.is_checked || newest.is_some_and(|newest| since(newest) < 2);
+        let is_seen = !is_wanted || newest.is_some_and(|newest| since(newest) < 2);
         Some(if has_ended(CheckEnd::Fail) {
             Verification::Failed
         } else if has_ended(CheckEnd::NotRun) || !is_seen {

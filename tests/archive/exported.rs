@@ -126,7 +126,7 @@ fn what_is_there_is_not_replaced_and_what_fails_leaves_nothing() {
     place.backup(&[]);
     fs::write(place.path("out.tar"), "precious").unwrap();
     let export = |more: &[&str]| place.run([&["export", "src/latest", "-o", "out.tar"], more].concat());
-    export(&[]).exits(1).says("hint: --force replaces it");
+    export(&[]).exits(1).says("out.tar: it is there already").says("hint: --force replaces it");
     assert_eq!(fs::read(place.path("out.tar")).unwrap(), b"precious");
     let json = export(&["--force", "--json"]).exits(0).json().remove(0);
     assert_eq!((json["entries"].as_u64(), json["bytes"].as_u64()), (Some(3), Some(200_000)));

@@ -122,6 +122,8 @@ fn hostile_archives_change_nothing() {
         ("its checksum differs", wrong_sum),
         ("it is no tar archive", noise(3, 10_000)),
         ("it is no tar archive", b"#!/bin/sh\n".repeat(100)),
+        ("it is no tar archive", b"shorter than a header\n".to_vec()),
+        ("it is no tar archive", gzip(b"shorter than a header\n")),
         ("it cannot be read", gzip(&sound)[..400].to_vec()),
         ("it cannot be read", gzip(&sound).into_iter().rev().skip(4).rev().collect()),
         ("it cannot be read", [&[0x28, 0xb5, 0x2f, 0xfd][..], &noise(4, 600)].concat()),

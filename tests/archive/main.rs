@@ -6,6 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod checked;
 mod exported;
 mod hostile;
 mod imported;

@@ -1,9 +1,10 @@
 //! `dbakfs status`.
 
+use dbakfs::format::Origin;
 use dbakfs::repository::runs::{BackupType, CheckEnd, CheckKind, RunEnd};
 use serde_json::{Value, json};
 
-use crate::shelf::{DAY, HOUR, Shelf, check, run};
+use crate::shelf::{DAY, DIFFERENTIAL, FULL, HOUR, Shelf, WWW, check, run};
 use crate::support::cli::{Place, Ran, snapshot};
 
 const WANTED: &str = "[sources.www]\npath = '/srv'\nrpo = '26h'\nrto = '1h'\n";
@@ -167,4 +168,54 @@ fn store_without_a_source_and_no_store_at_all_are_told_apart() {
     place.run(["status"]).exits(10);
     place.run(["init"]).exits(0);
     assert_eq!(place.run(["status"]).exits(0).stdout, "");
+}
+
+#[test]
+fn imported_and_promoted_points_make_nothing_red_and_nothing_green() {
+    let mut shelf = well();
+    // Of their times, and newer than all: nobody has checked them, or builds on them.
+    let import = shelf.point("www", shelf.ago(20 * DAY), 100, None, Origin::Import);
+    shelf.point("www", shelf.ago(19 * DAY), 99, Some(import), Origin::Import);
+    let newest = shelf.point("www", shelf.ago(60), 100, None, Origin::Import);
+    let differential = shelf.point("www", shelf.ago(50), 99, Some(newest), Origin::Import);
+    shelf.point("www", shelf.ago(40), 100, None, Origin::Promotion);
+    let www = of_www(&shelf, WANTED);
+    assert_eq!((&www["amiss"], &www["points"]), (&json!([]), &json!(10)));
+    assert_eq!(
+        (&www["last_full"]["size_bytes"], &www["last_differential"]["size_bytes"]),
+        (&json!(1_000), &json!(200))
+    );
+    shelf.metrics().is("backup_verification_status", &[WWW, DIFFERENTIAL], 1.0);
+    shelf.metrics().is("backup_size_bytes", &[WWW, FULL], 1_000.0);
+
+    // A check of one that passed hides nothing that was found of a backup.
+    shelf.checked("www", check(shelf.ago(30), CheckKind::Written, CheckEnd::Fail, BackupType::Differential));
+    let mut passed = check(shelf.ago(20), CheckKind::Written, CheckEnd::Pass, BackupType::Differential);
+    passed.number = Some(differential);
+    shelf.checked("www", passed);
+    shelf.metrics().is("backup_verification_status", &[WWW, DIFFERENTIAL], 0.0);
+
+    // Alone they want no check either; one that found something counts.
+    for (of, base) in [(BackupType::Full, None), (BackupType::Differential, Some(import))] {
+        let alone = format!("{of:?}").to_lowercase();
+        let number = shelf.point(&alone, shelf.ago(DAY), 100, base, Origin::Import);
+        let config = format!("[sources.{alone}]\npath = '/srv'\n");
+        let amiss = |shelf: &Shelf| {
+            status(shelf, &config, &[&alone, "--json"]).exits(0).json().remove(0)["amiss"].as_array().unwrap().clone()
+        };
+        let is_checked = |amiss: &[Value]| !amiss.iter().any(|line| line.as_str().unwrap().contains("check"));
+        assert!(is_checked(&amiss(&shelf)), "{:?}", amiss(&shelf));
+        let mut failed = check(shelf.ago(10), CheckKind::Written, CheckEnd::Fail, of);
+        failed.number = Some(number);
+        shelf.checked(&alone, failed);
+        assert!(!is_checked(&amiss(&shelf)), "{:?}", amiss(&shelf));
+    }
+}
+
+#[test]
+fn imported_differentials_are_not_said_to_have_grown_too_large() {
+    let mut shelf = Shelf::new();
+    let full = shelf.point("www", shelf.ago(3 * DAY), 100, None, Origin::Import);
+    shelf.point("www", shelf.ago(2 * DAY), 99, Some(full), Origin::Import);
+    assert_eq!(of_www(&shelf, "")["amiss"], json!([]));
 }
