@@ -40,6 +40,25 @@ fn refused<S: AsRef<OsStr>>(place: &Place, args: &[S], code: i32, text: &str) ->
 }
 
 #[test]
+fn wrong_configuration_is_one_line_that_names_the_place() {
+    let place = Place::with_store();
+    for (text, said) in [
+        ("store = '/x'\n[sources.www\n", "config.toml: line 2: "),
+        ("[sources.www]\npath = '/x'\nkeep_days = 'all'", "config.toml: sources.www: keep_days: invalid type"),
+        ("[sources.www]\npath = '/x'\nschedule.auto = '0 2 * *'", "config.toml: sources.www: schedule.auto: \"0 2"),
+    ] {
+        fs::write(place.path("config.toml"), text).unwrap();
+        let ran = place.run(["--config", "config.toml", "plan", "www"]).exits(2).says(said);
+        assert!(ran.stderr.lines().count() == 1 && !ran.stderr.contains("\\x"), "{text}: {ran:#?}");
+    }
+}
+
+#[test]
+fn help_says_that_the_configuration_may_name_the_store() {
+    Place::new().run(["list", "--help"]).exits(0).prints("`store` in the configuration");
+}
+
+#[test]
 fn source_that_is_not_there_makes_nothing() {
     let place = shelf();
     refused(&place, &["backup", "nowhere"], 1, "cannot open the source nowhere: No such file");

@@ -87,6 +87,9 @@ impl Daemon<'_> {
         let mut attempts = Attempts::new();
         let mut running: Option<Running> = None;
         let (mut is_stopping, mut complaint) = (false, String::new());
+        let now = Timestamp::now();
+        let dues = self.dues(&loaded, &attempts, now, &mut complaint);
+        (self.say)(timetable::greeting(&loaded.settings, &dues, now));
         self.supervisor.tell("READY=1");
         loop {
             let mut sleep = LONGEST_SLEEP;
@@ -138,6 +141,9 @@ impl Daemon<'_> {
             Ok(new) => {
                 *loaded = new;
                 (self.say)(format!("the configuration was read again: {} sources", loaded.settings.sources.len()));
+                if loaded.settings.sources.values().all(|source| source.schedule.is_empty()) {
+                    (self.say)(timetable::greeting(&loaded.settings, &[], Timestamp::now()));
+                }
             }
             Err(error) => (self.say)(format!("warning: the configuration stays as it was: {error}")),
         }

@@ -147,6 +147,24 @@ pub fn dues(rows: &[Row]) -> Vec<Due> {
     rows.iter().filter_map(due).collect()
 }
 
+/// What a daemon says when it begins: how much there is to do, and what of it comes next.
+#[must_use]
+pub fn greeting(settings: &Settings, dues: &[Due], now: Timestamp) -> String {
+    let count = |number: usize, what: &str| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
+    let scheduled = || settings.sources.values().map(|source| source.schedule.len()).filter(|tasks| *tasks > 0);
+    let (tasks, sources) = (scheduled().sum(), scheduled().count());
+    if tasks == 0 {
+        return "warning: the configuration schedules nothing".to_owned();
+    }
+    let next = schedule::first(dues, now).or_else(|| dues.iter().min_by_key(|due| due.at));
+    let next = next.map_or_else(String::new, |due| {
+        let at = jiff::Timestamp::from_second(due.at.secs).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+        let at = at.to_zoned(settings.zone()).strftime("at %Y-%m-%d %H:%M %Z").to_string();
+        format!("; next: {} of {} {}", due.task, due.source, if due.at <= now { "now".to_owned() } else { at })
+    });
+    format!("{} of {}{next}", count(tasks, "task"), count(sources, "source"))
+}
+
 /// Whether an attempt at one task serves for another: a full is as good as any backup.
 fn serves(attempted: Task, task: Task) -> bool {
     match attempted {
@@ -277,6 +295,22 @@ mod tests {
         assert_eq!(due(was_stopped, &own, now), [""; 0]);
         let entry = stopped(&SourceName::new("www").unwrap(), at(now), 1.0, BackupType::Full, "stopped".to_owned());
         assert!(entry.was_stopped);
+    }
+
+    #[test]
+    fn greeting_counts_what_is_scheduled_and_names_what_is_next() {
+        let (settings, now) = (settings(), at("2026-11-20T12:00:00Z"));
+        let next = |since: &str| {
+            let since = |lines: &[String]| vec![at(since); lines.len()];
+            let rows = rows(&settings, &Ledger::new(), &Attempts::new(), &since, "host", now);
+            greeting(&settings, &dues(&rows), now)
+        };
+        let ahead = "3 tasks of 1 source; next: differential of www at 2026-11-21 02:00 UTC";
+        assert_eq!(next("2026-11-20T12:00:00Z"), ahead);
+        assert_eq!(next("2026-11-01T00:00:00Z"), "3 tasks of 1 source; next: full of www now");
+        assert_eq!(greeting(&settings, &[], now), "3 tasks of 1 source");
+        let idle = Settings::parse("[sources.www]\npath = '/srv/www'").unwrap();
+        assert_eq!(greeting(&idle, &[], now), "warning: the configuration schedules nothing");
     }
 
     #[test]

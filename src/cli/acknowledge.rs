@@ -3,7 +3,7 @@
 use dbakfs::repository::{SourceName, SourceNotes, alarms, when};
 use serde_json::json;
 
-use super::{Exit, Failure, Global, Result, output, points, store};
+use super::{Exit, Failure, Global, Result, output, points, settings, store};
 
 /// End the alarm of a source
 #[derive(Debug, clap::Args)]
@@ -28,10 +28,12 @@ pub(crate) struct Args {
 pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
     let (store, lock) = store::writer(global, args.wait)?;
     let known = points::listed(&store)?;
+    let configured = settings::load(global)?;
+    let is_configured = |name| configured.as_ref().is_some_and(|settings| settings.sources.contains_key(name));
     // All names first: one that is wrong leaves all as it was.
     for name in &args.names {
         let is_noted = SourceNotes::read(store.storage(), name)?.is_some();
-        if !is_noted && !known.source_names().contains(&name.as_str()) {
+        if !is_noted && !is_configured(name) && !known.source_names().contains(&name.as_str()) {
             return Err(no_source(&known, name));
         }
     }

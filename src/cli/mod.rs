@@ -73,7 +73,7 @@ struct Cli {
 /// Options of every command.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Global {
-    /// The store [default: ~/.local/share/dbakfs/store, or dbakfs/store in XDG_DATA_HOME]
+    /// The store [default: `store` in the configuration, else ~/.local/share/dbakfs/store, or dbakfs/store in XDG_DATA_HOME]
     #[arg(long, value_name = "DIR", env = "DBAKFS_STORE", global = true, help_heading = COMMON)]
     store: Option<PathBuf>,
     /// The configuration [default: /etc/dbakfs/config.toml for root, else ~/.config/dbakfs/config.toml]

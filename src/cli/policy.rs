@@ -16,6 +16,8 @@ use super::{Exit, Failure, Global, Result, acknowledge, forget, output, points, 
 
 /// The same share of a pack below which `prune` rewrites it.
 const REPACK_BELOW: u8 = 70;
+/// What becomes of a point that the rules no longer keep, while an alarm stands.
+const HELD_BACK: &str = "held back by the alarm:";
 
 /// Rules on the command line: each takes the place of the configuration's.
 #[derive(Clone, Debug, clap::Args)]
@@ -165,11 +167,17 @@ fn carried_out(
 fn shown(global: &Global, store: &Store, listed: &Points, all: &[(SourceName, Judgement)]) -> Result<Exit> {
     let mut going: BTreeSet<Number> = BTreeSet::new();
     for (name, judgement) in all {
+        let refused = keeping::refuse_alarm(store, name);
         for judged in &judgement.judged {
-            print(global, listed, judged, if judged.verdict.keeps() { "would keep" } else { "would forget" })?;
+            let verb = match &refused {
+                _ if judged.verdict.keeps() => "would keep",
+                Ok(()) => "would forget",
+                Err(_) => HELD_BACK,
+            };
+            print(global, listed, judged, verb)?;
         }
         warn(name, judgement);
-        match keeping::refuse_alarm(store, name) {
+        match refused {
             Ok(()) => going.extend(judgement.forgotten()),
             // Nothing of it goes, and that is no failure of a dry run.
             Err(error @ (KeepError::AlarmStands { .. } | KeepError::AlarmUnknown { .. })) => {
@@ -218,6 +226,7 @@ fn print(global: &Global, listed: &Points, judged: &Judged, verb: &str) -> Resul
             "type": points::kind(point),
             "verdict": if verdict.keeps() { "keep" } else { "forget" },
             "forgotten": verb == "forgot",
+            "held_back": verb == HELD_BACK,
             "rule": verdict.rule(),
             "reason": verdict.to_string(),
             "rules": if judged.is_by_old_rules { "series" } else { "current" },

@@ -53,16 +53,33 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
         // The next backup does it by itself.
         output::complain(&format!("warning: the index was not rebuilt: {error}"));
     }
-    let hurt = report.after.points.values().filter(|point| !point.is_whole() && !point.is_forgotten).count();
+    let count = |is_forgotten: bool| {
+        report.after.points.values().filter(|point| !point.is_whole() && point.is_forgotten == is_forgotten).count()
+    };
+    let (hurt, hurt_forgotten) = (count(false), count(true));
+    let forgotten = match hurt_forgotten {
+        0 => String::new(),
+        1 => "; 1 forgotten is not".to_owned(),
+        more => format!("; {more} forgotten are not"),
+    };
     let exit = if hurt == 0 { Exit::Done } else { Exit::Damage };
     if global.json {
-        output::json(&json!({ "event": "summary", "actions": report.actions.len(), "points_hurt": hurt }))?;
+        output::json(
+            &json!({ "event": "summary", "actions": report.actions.len(), "points_hurt": hurt, "forgotten_hurt": hurt_forgotten }),
+        )?;
     } else if report.actions.is_empty() {
-        let lost = if hurt == 0 { String::new() } else { format!("; {hurt} points have lost something before") };
+        let lost = match (hurt, hurt_forgotten) {
+            (0, 0) => String::new(),
+            (0, _) => format!("; every point that is not forgotten is whole{forgotten}"),
+            _ => format!("; {hurt} points have lost something before{forgotten}"),
+        };
         output::line(&format!("nothing had to be mended{lost}"))?;
     } else {
-        let lost =
-            if hurt == 0 { "every point is whole".to_owned() } else { format!("{hurt} points have lost something") };
+        let lost = match (hurt, hurt_forgotten) {
+            (0, 0) => "every point is whole".to_owned(),
+            (0, _) => format!("every point that is not forgotten is whole{forgotten}"),
+            _ => format!("{hurt} points have lost something{forgotten}"),
+        };
         output::line(&format!("mended: {lost}"))?;
     }
     Ok(exit)

@@ -1,27 +1,29 @@
 //! `dbakfs run`.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use clap::ValueEnum;
-use dbakfs::automation::{self, Ended, Order, Outcome, Said, State, Surroundings};
-use dbakfs::backup::Progress;
+use dbakfs::automation::{self, Ended, Order, Outcome, Report, Said, State, Surroundings};
+use dbakfs::backup::{Notice, Progress};
 use dbakfs::policy::schedule::Task;
 use dbakfs::repository::SourceName;
+use dbakfs::repository::runs::{Check, CheckEnd};
 use dbakfs::settings::Settings;
 use dbakfs::source;
 use dbakfs::verify;
 use indicatif::{HumanBytes, HumanCount, ProgressBar};
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 
-use super::{Exit, Failure, Global, Result, backup, output, progress, settings, signals, store};
+use super::{Exit, Failure, Global, Result, backup, check, output, progress, settings, signals, store};
 
 /// Run a configured source once: hooks, backup, check, forget, prune, messages
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 For cron, systemd timers and the like: everything else is in the configuration. Waits while another writer is busy. That nothing has changed is a success; so is \
-a point in which some files could not be read, with exit code 3. Damage that the check of what was written finds ends it with 4; a hook that fails after the backup, with 1.
+a point in which some files could not be read, with exit code 3, as is one whose check or rehearsal could not be made. Damage that the check of what was written finds ends it with 4; a hook that fails after the backup, with 1.
 
 Hooks run by /bin/sh, with the report as JSON on standard input and its main parts in DBAKFS_NAME, DBAKFS_RESULT and others; see docs/automation.md.
 
@@ -123,6 +125,7 @@ fn one(
         host: &host,
         clock: None,
     };
+    let alarmed = RefCell::new(None);
     let counters = Progress::default();
     let verified = Mutex::new(verify::Progress::default());
     let now = || *verified.lock().unwrap_or_else(PoisonError::into_inner);
@@ -142,7 +145,7 @@ fn one(
             state,
             progress: &counters,
             verified: &|at| *verified.lock().unwrap_or_else(PoisonError::into_inner) = at,
-            say: &|said| say(bar, name, said),
+            say: &|said| say(bar, name, &alarmed, said),
             cancel,
         };
         automation::run(&order, &around)
@@ -150,8 +153,24 @@ fn one(
     print(global, name, ended)
 }
 
-fn say(bar: &ProgressBar, name: &SourceName, said: Said) {
+/// Says something. `alarmed` is the alarm that this run has raised: it is said once.
+fn say(bar: &ProgressBar, name: &SourceName, alarmed: &RefCell<Option<String>>, said: Said) {
+    let remedy = format!("`dbakfs acknowledge {name}`");
     let text = match said {
+        Said::Notice(Notice::Alarm(alarm)) => {
+            let text = format!(
+                "warning: ALARM: {}; nothing of the source is forgotten by its rules or pruned until {remedy}",
+                alarm.reason
+            );
+            alarmed.replace(Some(alarm.reason));
+            text
+        }
+        Said::Warning(text) if text.contains(&format!("an alarm stands for {name}: ")) => {
+            if alarmed.borrow().as_ref().is_some_and(|reason| text.ends_with(reason)) {
+                return;
+            }
+            format!("warning: {text}; look what has changed, then {remedy}")
+        }
         Said::Notice(notice) => return backup::say(bar, &notice),
         Said::Hook { hook, line } => format!("{name}: {hook}: {}", output::printable(&line)),
         Said::Waiting(whom) => format!("note: waiting: {whom}"),
@@ -160,21 +179,43 @@ fn say(bar: &ProgressBar, name: &SourceName, said: Said) {
     bar.suspend(|| output::complain(&text));
 }
 
+/// The checks that were made, or should have been.
+fn checks(report: &Report) -> impl Iterator<Item = &Check> {
+    report.check.iter().chain(&report.rehearsal)
+}
+
+/// What followed a backup, for the line about it.
+fn followed(report: &Report) -> String {
+    let verdict =
+        |what: &str, found: Option<&Check>| found.map(|found| format!("; {what}: {}", check::word(found.end)));
+    let forgot = (!report.forgotten.is_empty()).then(|| format!("forgot {}", report.forgotten.len()));
+    let freed = report.freed_bytes.filter(|bytes| *bytes > 0).map(|bytes| format!("freed {}", HumanBytes(bytes)));
+    let kept: Vec<String> = forgot.into_iter().chain(freed).collect();
+    let kept = (!kept.is_empty()).then(|| format!("; {}", kept.join(", ")));
+    let parts = [verdict("check", report.check.as_ref()), verdict("rehearsal", report.rehearsal.as_ref()), kept];
+    parts.into_iter().flatten().collect()
+}
+
 fn print(global: &Global, name: &SourceName, ended: Ended) -> Result<Exit> {
     let Ended { report, done, failure, has_failed_after } = ended;
     if global.json {
         output::json(&report)?;
     } else if let Some(done) = &done {
-        output::line(&backup::summary(name, done, &dbakfs::backup::Options::default(), report.seconds))?;
+        let summary = backup::summary(name, done, &dbakfs::backup::Options::default(), report.seconds);
+        output::line(&format!("{summary}{}", followed(&report)))?;
     } else if failure.is_none() {
         output::line(&report.headline())?;
     }
     if !global.json {
-        for finding in report.check.iter().flat_map(|check| &check.findings) {
+        // What kept one from being made was said as a warning.
+        let failed = checks(&report).filter(|check| check.end == CheckEnd::Fail);
+        for finding in failed.flat_map(|check| &check.findings) {
             output::line(&format!("damaged: {finding}"))?;
         }
     }
+    let is_unchecked = checks(&report).any(|check| check.end == CheckEnd::NotRun);
     let exit = match report.result {
+        Outcome::Made | Outcome::Unchanged | Outcome::Verified if is_unchecked => Exit::Incomplete,
         Outcome::Made | Outcome::Unchanged | Outcome::Verified | Outcome::Running => Exit::Done,
         Outcome::Incomplete => Exit::Incomplete,
         Outcome::Damaged => Exit::Damage,

@@ -17,7 +17,7 @@ last rehearsal measured it, against its rto (what is not set there is not judged
 diff_threshold; the last runs and checks; an alarm. Times are UTC. Reads no data and waits for no writer.
 
 With --check the exit code is 1 if anything is amiss: an objective missed, the last backup of a type failed or not found whole, a differential above the \
-threshold, an alarm.
+threshold, an alarm, or a source that is scheduled and was never backed up.
 
 Examples:
   dbakfs status
@@ -56,7 +56,7 @@ fn show(status: &SourceStatus) -> Result<()> {
     field("last full", &last(status.last_full.as_ref()))?;
     field("last differential", &last(status.last_differential.as_ref()))?;
     let success = match status.rpo.measured_secs.zip(status.last_success) {
-        Some((age, time)) => format!("{}, {} ago", words::moment(time), words::span(age)),
+        Some((age, time)) => format!("{}, {} ago", words::moment_utc(time), words::span(age)),
         None => "never".to_owned(),
     };
     field("last success", &judged(&success, status.rpo))?;
@@ -72,7 +72,7 @@ fn show(status: &SourceStatus) -> Result<()> {
             RunEnd::Failed => "FAILED",
         };
         let took = words::span(run.secs);
-        let text = format!("{}  {} {end} in {took}: {}", words::moment(run.began), word(run.r#type)?, run.reason);
+        let text = format!("{}  {} {end} in {took}: {}", words::moment_utc(run.began), word(run.r#type)?, run.reason);
         field(if at == 0 { "last runs" } else { "" }, &text)?;
     }
     for (at, check) in status.checks.iter().enumerate() {
@@ -90,7 +90,7 @@ fn show(status: &SourceStatus) -> Result<()> {
         let found = check.findings.first().map(|line| format!(" ({line})")).unwrap_or_default();
         field(
             if at == 0 { "last checks" } else { "" },
-            &format!("{}  {what}: {end}{found}", words::moment(check.began)),
+            &format!("{}  {what}: {end}{found}", words::moment_utc(check.began)),
         )?;
     }
     Ok(())

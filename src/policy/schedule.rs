@@ -82,7 +82,7 @@ impl fmt::Display for When {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a schedule is a cron expression, { every = \"6h\" } or { after = \"full\" }")]
 enum Written {
     Cron(String),
     Table(BTreeMap<String, String>),
@@ -95,7 +95,7 @@ impl TryFrom<Written> for When {
         let wrong = || "a schedule is a cron expression, { every = \"6h\" } or { after = \"full\" }".to_owned();
         let table = match written {
             Written::Cron(text) => {
-                return text.parse().map(Self::Cron).map_err(|error: CronError| format!("schedule: {error}"));
+                return text.parse().map(Self::Cron).map_err(|error: CronError| error.to_string());
             }
             Written::Table(table) => table,
         };
@@ -103,14 +103,14 @@ impl TryFrom<Written> for When {
         let (Some((key, value)), None) = (pairs.next(), pairs.next()) else { return Err(wrong()) };
         match key.as_str() {
             "every" => {
-                let every: Secs = value.parse().map_err(|error| format!("schedule: {error}"))?;
-                if every.0 == 0 { Err("schedule: every 0 is always".to_owned()) } else { Ok(Self::Every(every)) }
+                let every: Secs = value.parse().map_err(|error: super::duration::SecsError| error.to_string())?;
+                if every.0 == 0 { Err("every 0 is always".to_owned()) } else { Ok(Self::Every(every)) }
             }
             "after" => Task::ALL
                 .into_iter()
                 .find(|task| task.as_str() == value)
                 .map(Self::After)
-                .ok_or_else(|| format!("schedule: after {value:?}: write auto, full, differential or verify")),
+                .ok_or_else(|| format!("after {value:?}: write auto, full, differential or verify")),
             _ => Err(wrong()),
         }
     }

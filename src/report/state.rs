@@ -12,7 +12,7 @@ use crate::policy::Secs;
 use crate::policy::decision::DecisionRules;
 use crate::repository::runs::{self, BackupType, Check, CheckEnd, CheckKind, Run, RunEnd, RunNotes};
 use crate::repository::{Alarm, Points, RepositoryError, SourceNotes, sources};
-use crate::settings::{SourceSettings, VerifyAfter};
+use crate::settings::{SourceSettings, Task, VerifyAfter};
 
 use crate::storage::Storage;
 
@@ -36,12 +36,14 @@ pub struct Wanted {
     pub diff_threshold: u32,
     /// Whether each backup is followed by a check.
     pub is_checked: bool,
+    /// Whether backups of it are scheduled.
+    pub is_scheduled: bool,
 }
 
 impl Default for Wanted {
     fn default() -> Self {
         let diff_threshold = DecisionRules::default().diff_threshold;
-        Self { rpo: None, rto: None, diff_threshold, is_checked: true }
+        Self { rpo: None, rto: None, diff_threshold, is_checked: true, is_scheduled: false }
     }
 }
 
@@ -52,6 +54,7 @@ impl From<&SourceSettings> for Wanted {
             rto: settings.rto,
             diff_threshold: settings.decision().diff_threshold,
             is_checked: settings.verify != VerifyAfter::Off,
+            is_scheduled: settings.schedule.keys().any(|task| *task != Task::Verify),
         }
     }
 }

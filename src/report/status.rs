@@ -218,7 +218,7 @@ fn amiss(status: &SourceStatus, source: &SourceState) -> Vec<String> {
         (BackupType::Differential, "differential", status.verified.differential),
     ] {
         if source.is_job_well(of) == Some(false) {
-            let run = source.last_run(of).map(|run| format!(" ({}): {}", words::moment(ended(run)), run.reason));
+            let run = source.last_run(of).map(|run| format!(" ({}): {}", words::moment_utc(ended(run)), run.reason));
             amiss.push(format!("the last {word} failed{}", run.unwrap_or_default()));
         }
         match verified {
@@ -233,6 +233,8 @@ fn amiss(status: &SourceStatus, source: &SourceState) -> Vec<String> {
             Some(age) => format!("the last success was {} ago, wanted is one within {wanted}", words::span(age)),
             None => format!("no backup has ended well yet, wanted is one within {wanted}"),
         });
+    } else if source.wanted.is_scheduled && source.points.is_empty() && status.last_success.is_none() {
+        amiss.push("it was never backed up".to_owned());
     }
     if let (Some(false), Some(secs), Some(wanted)) = (status.rto.met, status.rto.measured_secs, status.rto.wanted_secs)
     {
@@ -247,7 +249,7 @@ fn amiss(status: &SourceStatus, source: &SourceState) -> Vec<String> {
         ));
     }
     if let Some(alarm) = &status.alarm {
-        amiss.push(format!("alarm since {}: {}", words::moment(alarm.since), alarm.reason));
+        amiss.push(format!("alarm since {}: {}", words::moment_utc(alarm.since), alarm.reason));
     }
     amiss
 }

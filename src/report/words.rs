@@ -47,6 +47,12 @@ pub fn moment(time: Timestamp) -> String {
     strftime(time, "%Y-%m-%d %H:%M")
 }
 
+/// The same, with its zone: `2026-11-20 10:05 UTC`.
+#[must_use]
+pub fn moment_utc(time: Timestamp) -> String {
+    format!("{} UTC", moment(time))
+}
+
 /// A day in UTC: `2026-11-20`.
 #[must_use]
 pub fn day(time: Timestamp) -> String {

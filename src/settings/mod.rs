@@ -116,15 +116,15 @@ impl Settings {
     /// # Errors
     /// What is wrong with it.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let document: Document = toml::from_str(text).map_err(|error| error.to_string())?;
+        let document: Document = toml::from_str(text).map_err(|error| on_one_line(error, text))?;
         document.notify.check().map_err(|error| format!("notify: {error}"))?;
         let zone = document.timezone.as_deref().map(TimeZone::get).transpose();
         let zone = zone.map_err(|error| format!("timezone: {error}"))?;
         let read = |part: &str, table: Table| {
-            let wrong = |message: &str| format!("{part}: {message}");
+            let wrong = |message: String| format!("{part}: {message}");
             let source: Result<SourceSettings, toml::de::Error> = Value::Table(table).try_into();
-            let source = source.map_err(|error| wrong(error.message()))?;
-            source.check().map_err(|message| wrong(&message)).map(|()| source)
+            let source = source.map_err(|error| wrong(on_one_line(error, text)))?;
+            source.check().map_err(wrong).map(|()| source)
         };
         let mut defaults = document.defaults.clone();
         defaults.entry("path").or_insert_with(|| Value::String("/".to_owned()));
@@ -149,6 +149,22 @@ impl Settings {
     pub fn zone(&self) -> TimeZone {
         self.zone.clone().unwrap_or_else(TimeZone::system)
     }
+}
+
+/// What is wrong, on one line: the line in `text` where that is known, the key that it is a value of, and why.
+fn on_one_line(mut error: toml::de::Error, text: &str) -> String {
+    let line = error.span().and_then(|span| text.get(..span.start)).map(|before| before.matches('\n').count() + 1);
+    // Without the text to quote from, it names the key.
+    error.set_input(None);
+    let told = error.to_string();
+    let mut parts: Vec<&str> = told.lines().map(str::trim).filter(|part| !part.is_empty()).collect();
+    let key = parts.last().and_then(|part| part.strip_prefix("in `")?.strip_suffix('`'));
+    if key.is_some() {
+        parts.pop();
+    }
+    let line = line.map_or_else(String::new, |line| format!("line {line}: "));
+    let key = key.map_or_else(String::new, |key| format!("{key}: "));
+    format!("{line}{key}{}", parts.join("; "))
 }
 
 /// `own` laid over `defaults`, table by table.
@@ -214,7 +230,10 @@ mod tests {
             ("[sources.www]\npath = '/x'\nfull_day = 'Sonntag'", "no day of the week"),
             ("[sources.www]\npath = '/x'\nschedule.hourly = '0 * * * *'", "sources.www: "),
             ("[sources.www]\npath = '/x'\nschedule.auto = {every = '6h', after = 'full'}", "sources.www: "),
-            ("[sources.www]\npath = '/x'\nschedule.auto = '0 2 * *'", "sources.www: schedule: \"0 2 * *\" is no cron"),
+            (
+                "[sources.www]\npath = '/x'\nschedule.auto = '0 2 * *'",
+                "sources.www: schedule.auto: \"0 2 * *\" is no cron",
+            ),
             ("[sources.www]\npath = '/x'\nschedule.full = {after = 'auto'}", "only verify comes after"),
             ("[sources.www]\npath = '/x'\nschedule.verify = {after = 'verify'}", "only verify comes after"),
             ("[notify]\nwebhook = 'example.org'", "notify: webhook"),
@@ -222,9 +241,21 @@ mod tests {
             ("[notify]\nmail = ['-oQ/tmp']", "notify: mail"),
             ("[sources.www]\npath = '/x'\nmax_full_age = 'soon'", "no span of time"),
             ("[defaults]\nkeep_dais = 3\n[sources.www]\npath = '/x'", "keep_dais"),
+            ("store = '/x'\n\n[sources.www\npath = '/x'", "line 3: "),
+            ("store = '/x'\nkeep =", "line 2: "),
+            ("store = '/x'\nstore = '/y'", "line 2: duplicate key"),
+            ("[metrics]\nlisten = 'nowhere'", "line 2: metrics.listen: invalid socket address"),
+            ("[notify]\non = 'never'", "line 2: notify.on: unknown variant `never`"),
+            ("[sources.www]\npath = '/x'\nkeep_days = 'all'", "sources.www: keep_days: invalid type: string"),
+            ("[sources.www]\npath = '/x'\nkeep_days = -1", "sources.www: keep_days: invalid value"),
+            ("[sources.www]\npath = '/x'\nmax_full_age = 'soon'", "sources.www: max_full_age: \"soon\""),
+            ("[sources.www]\npath = '/x'\nhooks.timeout = 'long'", "sources.www: hooks.timeout: \"long\""),
+            ("[sources.www]\npath = '/x'\nschedule.full = 5", "sources.www: schedule.full: a schedule is a cron"),
+            ("[sources.www]\npath = '/x'\nschedule.full = {every = '0s'}", "sources.www: schedule.full: every 0 is"),
         ] {
             let error = Settings::parse(text).unwrap_err();
             assert!(error.contains(part), "{text}: {error}");
+            assert!(!error.contains(char::is_control), "it is one line: {error:?}");
         }
     }
 }

@@ -90,7 +90,7 @@ fn systemd_takes_the_units() {
     for unit in fs::read_dir(contrib("systemd")).unwrap() {
         let unit = unit.unwrap().path();
         // It looks whether the program is there.
-        let text = fs::read_to_string(&unit).unwrap().replace("/usr/bin/dbakfs", env!("CARGO_BIN_EXE_dbakfs"));
+        let text = fs::read_to_string(&unit).unwrap().replace("/usr/local/bin/dbakfs", env!("CARGO_BIN_EXE_dbakfs"));
         fs::write(dir.path().join(unit.file_name().unwrap()), text).unwrap();
     }
     let verify = |unit: &str| {
@@ -214,5 +214,5 @@ fn job_in_the_container_takes_incomplete_for_done_and_hands_signals_on() {
     assert_eq!(child.wait().unwrap().code(), Some(1));
     assert!(dir.path().join("told").exists());
     let image = text("kubernetes/Containerfile");
-    assert!(image.contains("ENTRYPOINT [\"/usr/bin/dbakfs-job\"]"), "{image}");
+    assert!(image.contains("ENTRYPOINT [\"/usr/local/bin/dbakfs-job\"]"), "{image}");
 }

@@ -157,6 +157,24 @@ fn what_cannot_be_tried_is_no_pass_and_no_fail() {
     place.run(["rehearse", "src", "--percent", "101"]).exits(2);
 }
 
+#[test]
+fn a_run_shows_its_verdicts_and_one_that_could_not_be_had_is_exit_code_3() {
+    let place = filled(10);
+    let config = place.path("config.toml");
+    fs::write(&config, format!("[sources.src]\npath = {:?}\nrehearse = 'daily'\n", place.src())).unwrap();
+    let run = |scratch: &Path| {
+        let mut command = place.command();
+        limited(command.env("TMPDIR", scratch).env("DBAKFS_CONFIG", &config).args(["run", "src", "--force"]))
+    };
+    let not_there = run(&place.path("not-there")).exits(3).prints("; check: PASS; rehearsal: NOT RUN\n");
+    let not_there = not_there.says("warning: a check could not be made: it could not be rehearsed: ");
+    assert!(!not_there.stdout.contains("damaged: "), "{not_there:#?}");
+    fs::create_dir(place.path("scratch")).unwrap();
+    run(&place.path("scratch")).exits(0).prints("; check: PASS; rehearsal: PASS\n");
+    let ran = run(&place.path("scratch")).exits(0);
+    assert!(ran.stdout.ends_with("; check: PASS\n"), "one a day is enough: {ran:#?}");
+}
+
 /// A mounted file system that goes with the value.
 struct Mounted<'a>(&'a Path);
 

@@ -71,6 +71,7 @@ fn ages_objectives_and_growth_are_shown() {
         .prints("  full restore       30m; wanted 1h at most: met\n")
         .prints(&format!("  growth             20.0 % of the full, will cross 50 % on {day}\n"))
         .prints("what was written: PASS\n")
+        .prints(" UTC  what was written")
         .prints("because\n");
     status(&shelf, WANTED, &["--check"]).exits(0);
 }
@@ -160,6 +161,26 @@ fn real_backup_shows_and_status_changes_nothing() {
     place.run(["status"]).exits(0).prints("no differential on the last full");
     place.run(["status", "gone"]).exits(1).says("there is no source named gone").says("known are: www");
     assert_eq!(snapshot(&place.store()), before);
+}
+
+#[test]
+fn source_that_is_scheduled_and_was_never_backed_up_is_amiss() {
+    let shelf = Shelf::new();
+    let config = |schedule: &str| format!("[sources.new]\npath = '/new'\nschedule.{schedule}\n");
+    let daily = config("auto = '0 2 * * *'");
+    let new = status(&shelf, &daily, &["new", "--json"]).exits(0).json().remove(0);
+    assert_eq!(new["amiss"], json!(["it was never backed up"]));
+    status(&shelf, &daily, &["--check"]).exits(1).prints("AMISS              it was never backed up\n");
+    // What the store is verified by is no backup that is missing.
+    status(&shelf, &config("verify = '0 2 * * *'"), &["--check"]).exits(0);
+    let wanted = format!("{daily}rpo = '1d'\n");
+    let new = status(&shelf, &wanted, &["new", "--json"]).exits(0).json().remove(0);
+    assert_eq!(new["amiss"].as_array().unwrap().len(), 1, "said once: {new}");
+
+    let mut shelf = shelf;
+    shelf.full("new", shelf.ago(DAY), 10);
+    shelf.checked("new", check(shelf.ago(DAY), CheckKind::Written, CheckEnd::Pass, BackupType::Full));
+    status(&shelf, &daily, &["--check"]).exits(0);
 }
 
 #[test]
