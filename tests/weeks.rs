@@ -253,7 +253,7 @@ fn told(store: &Store, model: &Model, day: i64, now: i64, settings: &Settings) {
         wanted: settings.sources.iter().map(|(name, source)| (name.to_string(), source.into())).collect(),
         ..Beside::default()
     };
-    let (state, _) = State::read(store.storage(), &Points::default(), &beside).unwrap();
+    let (state, _) = State::read(store.storage(), &Points::default(), &beside, Timestamp::new(now, 0)).unwrap();
     let page = metrics::render(&state);
     let value = |metric: &str, kind: &str| -> Option<f64> {
         let is_it =

@@ -1,12 +1,14 @@
 //! The file of an archive, and what is found out of it while it is read: how far, and its hashes.
 
 use std::cell::RefCell;
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::{self, BufReader, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
 
 use super::{ArchiveError, Format, Result};
@@ -43,7 +45,9 @@ impl<'a> Input<'a> {
     /// # Errors
     /// Where it cannot be read.
     pub fn open(path: &Path, wants_sha256: bool, read_bytes: &'a AtomicU64, cancel: &'a AtomicBool) -> Result<Self> {
-        let mut file = File::open(path).map_err(ArchiveError::Read)?;
+        // A pipe that nobody writes to is not waited for.
+        let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or(0);
+        let mut file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(ArchiveError::Read)?;
         if !file.metadata().map_err(ArchiveError::Read)?.is_file() {
             return Err(ArchiveError::NotAnArchive);
         }

@@ -203,7 +203,8 @@ impl Run<'_> {
         let Some(file) = &order.settings.metrics.textfile else { return Ok(()) };
         let not_written = |error: &dyn std::error::Error| format!("the metrics are not written: {}", chain(error));
         let beside = beside(Some(order.settings), around.state, order.store);
-        let read = (around.open)().and_then(|store| report::State::read(store.storage(), &Points::default(), &beside));
+        let read = (around.open)()
+            .and_then(|store| report::State::read(store.storage(), &Points::default(), &beside, self.now()));
         let page = match (read, report::file::page_of(file)) {
             (Ok((state, _)), _) => metrics::render(&state),
             (Err(_), Some(page)) => metrics::with_failed_job(&page, order.name.as_str()),

@@ -17,7 +17,7 @@ pub(crate) fn beside(global: &Global) -> Result<Beside> {
 /// All sources, with what could not be read said.
 pub(crate) fn state(global: &Global) -> Result<State> {
     let store = store::open(global)?;
-    let (state, _) = State::read(store.storage(), &Points::default(), &beside(global)?)?;
+    let (state, _) = State::read(store.storage(), &Points::default(), &beside(global)?, Timestamp::now())?;
     for problem in &state.problems {
         output::complain(&format!("warning: {problem}"));
     }

@@ -15,6 +15,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 use super::http::{self, Answer, Request};
 use super::text;
+use crate::format::Timestamp;
 use crate::report::{Beside, State};
 use crate::repository::{Points, RepositoryError, Store};
 
@@ -162,7 +163,7 @@ impl Page {
         let beside = (self.beside)();
         // Anew: a store whose disk was unmounted must not look like one without sources.
         self.store = Store::open(self.store.path())?;
-        let (state, points) = State::read(self.store.storage(), &self.points, &beside)?;
+        let (state, points) = State::read(self.store.storage(), &self.points, &beside, Timestamp::now())?;
         self.points = points;
         let text = text::render(&state);
         self.last = Some((Instant::now(), text.clone()));

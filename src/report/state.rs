@@ -139,6 +139,9 @@ pub enum Verification {
     NotRun,
 }
 
+/// Clocks of machines that share a store differ by less.
+const AHEAD_SECS: i64 = 3_600;
+
 const fn type_of(point: &Point) -> BackupType {
     if point.is_full() { BackupType::Full } else { BackupType::Differential }
 }
@@ -149,13 +152,30 @@ impl State {
     ///
     /// # Errors
     /// A directory of the store cannot be read. Single files that cannot are [`State::problems`].
-    pub fn read(storage: &Storage, before: &Points, beside: &Beside) -> Result<(Self, Points), RepositoryError> {
+    pub fn read(
+        storage: &Storage,
+        before: &Points,
+        beside: &Beside,
+        now: Timestamp,
+    ) -> Result<(Self, Points), RepositoryError> {
         let points = Points::list_again(storage, before)?;
         let (notes, broken) = sources::read_all(storage)?;
         let (runs, more) = runs::read_all(storage)?;
         let mut state = Self::of(&points, notes, runs, beside);
+        state.disbelieve_the_future(now);
         state.problems.extend(broken.iter().chain(&more).map(ToString::to_string));
         Ok((state, points))
+    }
+
+    /// Takes away what a clock that was wrong has dated ahead of `now`: a success that lies years ahead would hide every failure until then.
+    fn disbelieve_the_future(&mut self, now: Timestamp) {
+        let latest = now.plus_secs(AHEAD_SECS);
+        for source in self.sources.values_mut() {
+            source.made.retain(|_, finished| *finished <= latest);
+            source.noted_success = source.noted_success.filter(|success| *success <= latest);
+            source.ledger.runs.retain(|run| run.began <= latest);
+            source.ledger.checks.retain(|check| check.began <= latest);
+        }
     }
 
     /// Puts together what was read.

@@ -160,7 +160,7 @@ impl Shelf {
 
     /// What the library reads of it.
     pub(crate) fn state(&self, beside: &Beside) -> State {
-        State::read(self.store.storage(), &Points::default(), beside).unwrap().0
+        State::read(self.store.storage(), &Points::default(), beside, self.now).unwrap().0
     }
 
     /// The metrics, as the command prints them.

@@ -108,8 +108,18 @@ fn keep_last_counts_points_by_time_and_not_by_number() {
     // The last was imported, and is the oldest.
     let points =
         fulls(&["2026-01-02T00:00:00Z", "2026-01-03T00:00:00Z", "2026-01-04T00:00:00Z", "2025-01-01T00:00:00Z"]);
+    let mut points = points;
+    points[3].origin = Origin::Import;
     let judgement = by(&points, &KeepRules { keep_last: 2, ..NONE }, &today("2026-02-01T00:00:00Z", "UTC"));
     assert_eq!(kept(&judgement), [2, 3]);
+    // What an archive or a wrong clock has dated ahead takes the place of no backup.
+    points[2].origin = Origin::Import;
+    points[1].origin = Origin::Import;
+    let judgement = by(&points, &KeepRules { keep_last: 1, ..NONE }, &today("2026-02-01T00:00:00Z", "UTC"));
+    assert_eq!(kept(&judgement), [1, 3]);
+    points[1].origin = Origin::Backup;
+    points[2].origin = Origin::Backup;
+    let judgement = by(&points, &KeepRules { keep_last: 2, ..NONE }, &today("2026-02-01T00:00:00Z", "UTC"));
     assert_eq!(verdict(&judgement, 2).rule(), "keep_last");
 }
 
@@ -342,10 +352,13 @@ fn plainly_kept(points: &[Candidate], rules: &KeepRules, today: &Today) -> BTree
         let periods: BTreeSet<String> = newer.iter().map(|other| of(other)).collect();
         !periods.contains(&of(point)) && periods.len() < most as usize
     };
+    let backups = rotation.iter().filter(|point| point.origin == Origin::Backup);
+    let newest_backup = backups.map(|point| point.number).max();
     let is_kept = |point: &Candidate| {
         let newer = rotation.iter().filter(|other| key(other) > key(point)).count();
         point.hold.is_some()
             || newer == 0
+            || Some(point.number) == newest_backup
             || newer < rules.keep_last as usize
             || newest_of(point, rules.keep_daily, &day)
             || newest_of(point, rules.keep_weekly, &week)
