@@ -145,7 +145,9 @@ impl Daemon<'_> {
                     (self.say)(timetable::greeting(&loaded.settings, &[], Timestamp::now()));
                 }
             }
-            Err(error) => (self.say)(format!("warning: the configuration stays as it was: {error}")),
+            Err(error) => (self.say)(format!(
+                "warning: the schedule stays as it was, and runs fail until the configuration is mended: {error}"
+            )),
         }
         self.supervisor.tell("READY=1");
     }
