@@ -128,7 +128,7 @@ fn sighup_takes_a_new_configuration_and_keeps_the_old_one_from_a_broken_one() {
     let daemon = Daemon::start(&site, "log");
     site.configure("", "schedule.auto = 'soon'");
     daemon.reload();
-    assert!(daemon.log().contains("the configuration stays as it was"), "{}", daemon.log());
+    assert!(daemon.log().contains("the schedule stays as it was"), "{}", daemon.log());
     assert!(daemon.log().contains("\"soon\" is no cron expression"), "{}", daemon.log());
     assert_eq!(site.place.points().len(), 0);
     site.configure("", "schedule.full = { every = '100d' }");
