@@ -399,8 +399,6 @@ pub(crate) fn say(bar: &ProgressBar, notice: &Notice) {
         Notice::IndexMended { added, dropped: 0 } => {
             format!("note: {added} packs of a backup that was broken off are taken over")
         }
-        // As each prune leaves it.
-        Notice::IndexMended { added: 0, .. } => return,
         Notice::IndexMended { added, dropped } => {
             format!("note: the index was set right: {added} packs entered, {dropped} dropped")
         }
