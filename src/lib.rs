@@ -15,6 +15,7 @@ pub mod backup;
 mod bits;
 pub mod cache;
 pub mod catalog;
+pub mod causes;
 pub mod chunker;
 pub mod compaction;
 pub mod compare;
@@ -27,6 +28,7 @@ pub mod pack;
 pub mod policy;
 #[cfg(test)]
 mod power;
+mod progress;
 pub mod prune;
 mod random;
 pub mod rehearsal;

@@ -9,11 +9,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each part of the library, from the ground up, and the parts that it may use.
-const MAY_USE: [(&str, &[&str]); 29] = [
+const MAY_USE: [(&str, &[&str]); 31] = [
     // The ground: values in, values out.
     ("format", &[]),
     ("chunker", &[]),
     ("bits", &[]),
+    ("causes", &[]),
+    ("progress", &[]),
     ("cache", &[]),
     ("random", &[]),
     ("policy", &["format"]),
@@ -52,9 +54,9 @@ const MAY_USE: [(&str, &[&str]); 29] = [
         ],
     ),
     // It makes what the source reads: attributes, names and descriptors are handled by the same few calls.
-    ("restore", &["repository", "overlay", "catalog", "source", "random", "format"]),
+    ("restore", &["repository", "overlay", "catalog", "source", "random", "progress", "format"]),
     // It looks at packs and catalogs below the repository, since it doubts both.
-    ("verify", &["repository", "overlay", "catalog", "pack", "storage", "cache", "bits", "format"]),
+    ("verify", &["repository", "overlay", "catalog", "pack", "storage", "cache", "bits", "causes", "format"]),
     // It has a sample restored, and looks at what came of it.
     ("rehearsal", &["restore", "repository", "overlay", "catalog", "source", "random", "format"]),
     ("prune", &["compaction", "repository", "pack", "storage", "format"]),
@@ -62,7 +64,7 @@ const MAY_USE: [(&str, &[&str]); 29] = [
     ("repair", &["verify", "compaction", "repository", "catalog", "pack", "storage", "cache", "format"]),
     ("compare", &["repository", "overlay", "catalog", "format"]),
     ("view", &["repository", "overlay", "catalog", "format"]),
-    ("export", &["archive", "repository", "overlay", "catalog", "format"]),
+    ("export", &["archive", "repository", "overlay", "catalog", "progress", "format"]),
     // How all of it stands, for people, and for Prometheus.
     ("report", &["settings", "repository", "policy", "storage", "random", "format"]),
     ("metrics", &["report", "repository", "format"]),
@@ -81,6 +83,7 @@ const MAY_USE: [(&str, &[&str]); 29] = [
             "storage",
             "source",
             "policy",
+            "causes",
             "format",
         ],
     ),
@@ -297,6 +300,8 @@ fn the_table_itself_goes_in_no_circle() {
         "format",
         "chunker",
         "bits",
+        "causes",
+        "progress",
         "cache",
         "random",
         "storage",

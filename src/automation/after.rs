@@ -11,25 +11,21 @@ use super::record::Entry;
 use super::report::{Outcome, Report};
 use super::run::{PATIENCE, Run};
 use super::spool::State;
-use crate::backup::{self, Done};
+use crate::backup::Made;
 use crate::metrics;
 use crate::policy::Secs;
-use crate::policy::decision::Today;
+use crate::policy::Today;
 use crate::policy::rehearsal as timing;
 use crate::prune::{self, Deadlines, Event};
 use crate::rehearsal::{self, SampleSize};
 use crate::report::{self, Beside, Unrecorded};
 use crate::repository::runs::{Check, CheckEnd, CheckKind};
-use crate::repository::{
-    CacheBytes, Points, Reader, ReaderWait, RepositoryError, RunNotes, Store, WriterLock, keeping, notes,
-};
+use crate::repository::{CacheBytes, Points, Reader, ReaderWait, RunNotes, Store, WriterLock, keeping, notes};
 use crate::settings::{Settings, VerifyAfter};
-use crate::verify::written::{self, Level, Wrote};
+use crate::verify::written::{Level, Pending};
 
-/// Memory for what a check or a rehearsal reads, in bytes.
+/// Memory for what a rehearsal reads, in bytes.
 const CACHE_BYTES: usize = 24 << 20;
-/// A pack is rewritten where less than this percentage of it is needed, as `prune` has it.
-const REPACK_BELOW: u8 = 70;
 
 /// What the configuration wants of the sources of a store, and what of it is not noted there yet.
 #[must_use]
@@ -51,38 +47,23 @@ pub fn deadlines(settings: &Settings, now: crate::format::Timestamp) -> Deadline
     Deadlines { usual: ago(settings.defaults.grace), of_source }
 }
 
-impl Run<'_> {
-    /// A reader whose lease keeps what the backup wrote, if that is to be checked. To be opened while the writer lock is held.
-    pub(super) fn reader_of_written(&self, store: &Store, done: &Done) -> Option<Result<Reader, RepositoryError>> {
-        let is_made = matches!(done.outcome, backup::Outcome::Made(_));
-        let is_wanted = is_made && self.order.source.verify != VerifyAfter::Off;
-        is_wanted.then(|| Reader::open(store.clone(), CacheBytes::of_total(CACHE_BYTES)))
-    }
+/// Gets ready to check what was written, as `how` says, while the writer lock is still held; `None` where nothing is to be checked.
+#[must_use]
+pub fn pending_check(store: &Store, how: VerifyAfter, made: &Made) -> Option<Pending> {
+    let level = match how {
+        VerifyAfter::Off => return None,
+        VerifyAfter::Written => Level::Written,
+        VerifyAfter::Sample => Level::Sample,
+        VerifyAfter::Full => Level::Full,
+    };
+    Some(Pending::begin(store, level, made.point.number, made.packs.clone()))
+}
 
-    /// Reads back what the backup has written.
-    pub(super) fn check_written(
-        &self,
-        store: &Store,
-        done: &Done,
-        reader: Option<Result<Reader, RepositoryError>>,
-        report: &mut Report,
-    ) {
-        let level = match self.order.source.verify {
-            VerifyAfter::Off => return,
-            VerifyAfter::Written => Level::Written,
-            VerifyAfter::Sample => Level::Sample,
-            VerifyAfter::Full => Level::Full,
-        };
-        let (backup::Outcome::Made(made), Some(reader)) = (&done.outcome, reader) else { return };
-        let number = made.point.number;
+impl Run<'_> {
+    /// Makes the check of what the backup has written.
+    pub(super) fn check_written(&self, store: &Store, pending: Pending, report: &mut Report) {
         let is_stopped = || self.around.cancel.load(Ordering::Relaxed);
-        let outcome = match reader {
-            Err(error) => written::Outcome::not_run(level, Some(number), &chain(&error)),
-            Ok(reader) => {
-                let wrote = Wrote { number, packs: &made.packs };
-                written::check(&reader, wrote, level, &is_stopped, self.around.verified)
-            }
-        };
+        let outcome = pending.check(&is_stopped, self.around.verified);
         let marked = WriterLock::take_within(store, PATIENCE).and_then(|lock| outcome.mark(store, &lock));
         if let Err(error) = marked {
             self.warn(report, format!("what the check found is not marked: {}", chain(&error)));
@@ -177,7 +158,7 @@ impl Run<'_> {
         }
         let options = prune::Options {
             forgotten_before: deadlines,
-            repack_below: REPACK_BELOW,
+            repack_below: prune::REPACK_BELOW,
             dry_run: false,
             sole_host: false,
             readers: ReaderWait::default(),

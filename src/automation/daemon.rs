@@ -258,7 +258,7 @@ impl Daemon<'_> {
         let passed = Timestamp::now().secs.saturating_sub(began.secs).max(0);
         let secs = f64::from(u32::try_from(passed).unwrap_or(u32::MAX));
         let entry = if task == Task::Verify {
-            verification::not_run(name, began, secs, reason)
+            verification::not_run(name, began, secs, &reason)
         } else {
             let kind = record::asked_type(task, store.as_ref(), name);
             Entry { was_stopped, ..Entry::run(name, record::failed(began, secs, kind, reason)) }

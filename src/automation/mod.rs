@@ -19,9 +19,9 @@ pub mod timetable;
 mod verification;
 mod webhook;
 
-pub use after::{beside, deadlines};
+pub use after::{beside, deadlines, pending_check};
 pub use hooks::HookError;
-pub use record::{Entry, Noted, asked_type, failed, is_known, note, run_of, stopped, write};
+pub use record::{Entry, Noted, asked_type, failed, is_known, note, run_of, write};
 pub use report::{Outcome, Report, Told};
 pub use run::{Ended, Order, RunError, Said, Surroundings, is_inside, run, store_id};
 pub use source::{LeftOut, options};
@@ -29,23 +29,9 @@ pub use spool::{Environment, Spooled, State};
 pub use supervisor::Supervisor;
 pub use verification::known_sources;
 
-use crate::format::Timestamp;
+pub use crate::causes::chain;
 
-/// The message of an error and of its causes, on one line.
-#[must_use]
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut message = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let text = error.to_string();
-        // What a message says already is not said again, with the system's number behind it.
-        if !message.contains(text.split(" (os error").next().unwrap_or(&text)) {
-            message = format!("{message}: {text}");
-        }
-        cause = error.source();
-    }
-    message
-}
+use crate::format::Timestamp;
 
 /// A moment as reports write it: `2026-11-20T10:05:00Z`.
 #[must_use]

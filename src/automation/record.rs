@@ -2,17 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::chain;
 use super::spool::State;
 use crate::backup::{Choice, Done, Outcome};
-use crate::format::{Origin, Timestamp};
+use crate::format::{Point, Timestamp};
 use crate::policy::schedule::Task;
 pub use crate::report::Noted;
 use crate::repository::runs::{BackupType, Check, Run, RunEnd};
 use crate::repository::{Points, RepositoryError, RunNotes, SourceName, SourceNotes, Store, WriterLock};
-use crate::storage::Wait;
 
 /// Something to be noted of a source.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,12 +71,6 @@ pub fn failed(began: Timestamp, secs: f64, r#type: BackupType, reason: String) -
     Run { began, secs, r#type, end: RunEnd::Failed, reason, number: None, size_bytes: 0, stored_bytes: 0, files: 0 }
 }
 
-/// As [`failed`], of a run that was told to stop.
-#[must_use]
-pub fn stopped(name: &SourceName, began: Timestamp, secs: f64, r#type: BackupType, reason: String) -> Entry {
-    Entry { was_stopped: true, ..Entry::run(name, failed(began, secs, r#type, reason)) }
-}
-
 /// What type a run counts as that failed before it was decided: that which was asked for; of `auto` a differential where there is a full to build on.
 #[must_use]
 pub fn asked_type(task: Task, store: Option<&Store>, name: &SourceName) -> BackupType {
@@ -86,9 +79,7 @@ pub fn asked_type(task: Task, store: Option<&Store>, name: &SourceName) -> Backu
         Task::Differential => BackupType::Differential,
         Task::Auto | Task::Verify => {
             let points = store.and_then(|store| Points::list(store.storage()).ok());
-            let has_full = points.is_some_and(|points| {
-                points.of_source(name.as_str()).any(|point| point.is_full() && point.origin == Origin::Backup)
-            });
+            let has_full = points.is_some_and(|points| points.backups_of(name.as_str()).any(Point::is_full));
             if has_full { BackupType::Differential } else { BackupType::Full }
         }
     }
@@ -162,16 +153,8 @@ pub fn note(
     patience: Duration,
     say: &dyn Fn(String),
 ) {
-    let begun = Instant::now();
     let in_ledger = store.map(|store| {
-        let lock = loop {
-            match WriterLock::take(store, Wait::Never) {
-                Err(RepositoryError::Busy { .. }) if begun.elapsed() < patience => {
-                    std::thread::sleep(Duration::from_millis(50));
-                }
-                answer => break answer?,
-            }
-        };
+        let lock = WriterLock::take_within(store, patience)?;
         write(store, &lock, entries, state, say)
     });
     let reason = match in_ledger {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use super::after::pending_check;
 use super::hooks::{self, HookError};
 use super::report::{Outcome, Report, Told};
 use super::source::{LeftOut, options};
@@ -17,10 +18,11 @@ use crate::backup::{self, BackupError, Done, Mode, Notice, Options, Progress, Se
 use crate::format::Timestamp;
 use crate::policy::schedule::Task;
 use crate::repository::runs::CheckEnd;
-use crate::repository::{Reader, RepositoryError, SourceName, Store, when};
+use crate::repository::{RepositoryError, SourceName, Store, when};
 use crate::settings::{NotifyOn, Settings, SourceSettings};
 use crate::source::{ExcludeError, stat};
 use crate::storage::{Lock, Wait};
+use crate::verify::written::Pending;
 use crate::verify::{self, VerifyError};
 
 /// How long the writer lock is waited for when there is only something to note.
@@ -155,9 +157,6 @@ pub fn run(order: &Order<'_>, around: &Surroundings<'_>) -> Ended {
     ended
 }
 
-/// A store opened for reading, or why not.
-type Opened = Result<Reader, RepositoryError>;
-
 pub(super) struct Run<'a> {
     pub(super) order: &'a Order<'a>,
     pub(super) around: &'a Surroundings<'a>,
@@ -178,10 +177,12 @@ impl Run<'_> {
         };
         match answer {
             Ok(Some(done)) => {
-                let (done, reader) = *done;
+                let (done, pending) = *done;
                 self.describe(&done, &mut ended.report);
                 if let Some(store) = &store {
-                    self.check_written(store, &done, reader, &mut ended.report);
+                    if let Some(pending) = pending {
+                        self.check_written(store, pending, &mut ended.report);
+                    }
                     if ended.report.result.is_success() {
                         self.rehearse(store, &mut ended.report);
                     }
@@ -210,8 +211,8 @@ impl Run<'_> {
         }
     }
 
-    /// From the first hook to the commit, with a reader of what was written if that is to be checked. The lock is let go of when this returns.
-    fn backed_up(&self, ended: &mut Ended, opened: &mut Option<Store>) -> Result<(Done, Option<Opened>), RunError> {
+    /// From the first hook to the commit, with the check of what was written if one is to be made. The lock is let go of when this returns.
+    fn backed_up(&self, ended: &mut Ended, opened: &mut Option<Store>) -> Result<(Done, Option<Pending>), RunError> {
         let Self { order, around, .. } = self;
         let Order { settings, source, name, .. } = order;
         self.hook("before", source.hooks.before.as_deref(), &ended.report, Some(around.cancel))?;
@@ -236,8 +237,11 @@ impl Run<'_> {
         let done = session.back_up(name, subject, &options, around.progress, &notify, around.cancel)?;
         let noted = record::run_of(self.began, self.begun.elapsed().as_secs_f64(), &done);
         self.note_under(&session, store, record::Entry::run(name, noted), &mut ended.report);
-        let reader = self.reader_of_written(store, &done);
-        Ok((done, reader))
+        let pending = match &done.outcome {
+            backup::Outcome::Made(made) => pending_check(store, source.verify, made),
+            _ => None,
+        };
+        Ok((done, pending))
     }
 
     /// Becomes the writer, however long another is busy.
@@ -362,7 +366,7 @@ impl Run<'_> {
                 }
                 Err(error) => {
                     let secs = self.begun.elapsed().as_secs_f64();
-                    let entry = verification::not_run(self.order.name, self.began, secs, chain(&error));
+                    let entry = verification::not_run(self.order.name, self.began, secs, &chain(&error));
                     self.note((self.around.open)().ok().as_ref(), &[entry]);
                     ended.failure = Some(error);
                 }

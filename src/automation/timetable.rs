@@ -236,7 +236,6 @@ fn last(notes: &RunNotes, task: Task) -> Option<Last> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::automation::record::stopped;
 
     fn at(text: &str) -> Timestamp {
         Timestamp::new(text.parse::<jiff::Timestamp>().unwrap().as_second(), 0)
@@ -293,8 +292,6 @@ mod tests {
         // The daemon that started it knows that it did.
         let own = vec![(SourceName::new("www").unwrap(), Task::Full, at("2026-11-22T02:00:00Z"))];
         assert_eq!(due(was_stopped, &own, now), [""; 0]);
-        let entry = stopped(&SourceName::new("www").unwrap(), at(now), 1.0, BackupType::Full, "stopped".to_owned());
-        assert!(entry.was_stopped);
     }
 
     #[test]

@@ -7,9 +7,10 @@ use super::chain;
 use super::record::Entry;
 use super::run::{PATIENCE, RunError};
 use crate::format::Timestamp;
-use crate::repository::runs::{Check, CheckEnd, CheckKind};
+use crate::repository::runs::Check;
 use crate::repository::{CacheBytes, Points, Reader, RepositoryError, SourceName, Store, WriterLock, runs, sources};
-use crate::verify::{self, Depth, Progress, written};
+use crate::verify::written::{self, Level};
+use crate::verify::{self, Depth, Progress};
 
 /// Memory for what is read of the store, in bytes.
 const CACHE_BYTES: usize = 48 << 20;
@@ -61,17 +62,7 @@ pub fn known_sources(store: &Store) -> Result<BTreeSet<SourceName>, RepositoryEr
 }
 
 /// A verification that could not be made, which is no pass.
-pub(super) fn not_run(name: &SourceName, began: Timestamp, secs: f64, reason: String) -> Entry {
-    let check = Check {
-        began,
-        secs,
-        kind: CheckKind::Full,
-        end: CheckEnd::NotRun,
-        number: None,
-        r#type: None,
-        findings: vec![reason],
-        bytes: 0,
-        full_restore_secs: None,
-    };
-    Entry::check(name, check)
+pub(super) fn not_run(name: &SourceName, began: Timestamp, secs: f64, reason: &str) -> Entry {
+    let check = written::Outcome::not_run(Level::Full, None, reason).check;
+    Entry::check(name, Check { began, secs, ..check })
 }

@@ -26,7 +26,7 @@ impl Run<'_> {
         let Engine { writer, chunks, counts, has_changed, settled, .. } = engine;
         let (packed, packs) = chunks.finish()?;
         point.counts = counts;
-        let mut written = self.earlier.take();
+        let mut written = self.abandoned.map(|left| left.packs.clone()).unwrap_or_default();
         written.extend(packed.iter().map(|packed| packed.pack));
         point.counts.stored_bytes = written.iter().map(|pack| pack.file_len).sum();
         let done = |outcome, counts| Done { outcome, decision, facts, counts };

@@ -4,7 +4,6 @@
 //! unchanged keeps its inode number, places, so that nothing is stored again, groups of hard links, and every mark. Invariant: nothing of the
 //! differential or of its base changes, and the new full needs neither.
 
-use std::cell::RefCell;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -48,17 +47,7 @@ impl Session {
         }
         let name = SourceName::new(&point.source.name)?;
         let options = Options { clock: how.clock, full_level: how.level, ..Options::default() };
-        let earlier = RefCell::default();
-        let run = Run {
-            session: self,
-            name: &name,
-            options: &options,
-            progress,
-            notify,
-            cancel,
-            too_large: None,
-            earlier: &earlier,
-        };
+        let run = Run { session: self, name: &name, options: &options, progress, notify, cancel, abandoned: None };
         let reader = Reader::open(self.store.clone(), CACHE)?;
         let points = reader.points()?;
         let tree = reader.tree(point)?;

@@ -1,6 +1,5 @@
 //! One backup from its beginning to its commit.
 
-use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
@@ -24,7 +23,8 @@ use crate::format::{CatalogId, Counts, Number, Origin, Point, PointKind, SourceI
 use crate::index::SettledBlock;
 use crate::overlay::PointTree;
 use crate::pack::PackOptions;
-use crate::policy::decision::{DecisionRules, Facts, OpenSeries, Today, decide, due, threshold_bytes};
+use crate::policy::Today;
+use crate::policy::decision::{DecisionRules, Facts, OpenSeries, decide, due, threshold_bytes};
 use crate::policy::retention::KeepRules;
 use crate::policy::surge::SurgeRules;
 use crate::repository::tags::Moving;
@@ -136,10 +136,23 @@ pub(super) struct Run<'a> {
     pub(super) progress: &'a Progress,
     pub(super) notify: &'a dyn Fn(Notice),
     pub(super) cancel: &'a Arc<AtomicBool>,
-    /// Bytes that were counted by an attempt at a differential that became too large: a full is made.
-    pub(super) too_large: Option<u64>,
+    /// An attempt at a differential that became too large: a full is made.
+    pub(super) abandoned: Option<&'a Abandoned>,
+}
+
+/// What an attempt came to.
+pub(super) enum Attempt {
+    Done(Box<Done>),
+    /// The differential became too large.
+    TooLarge(Abandoned),
+}
+
+/// What an attempt at a differential leaves that became too large.
+pub(super) struct Abandoned {
+    /// Bytes that it had counted.
+    bytes: u64,
     /// The packs that it wrote: they are part of what is made.
-    pub(super) earlier: &'a RefCell<Vec<PackRef>>,
+    pub(super) packs: Vec<PackRef>,
 }
 
 /// What is built on.
@@ -151,7 +164,7 @@ pub(super) struct Ground {
 }
 
 impl Run<'_> {
-    pub(super) fn once(&self, subject: &mut Subject, unusable: &BTreeSet<Number>) -> Result<Done> {
+    pub(super) fn once(&self, subject: &mut Subject, unusable: &BTreeSet<Number>) -> Result<Attempt> {
         let clock = self.options.clock.unwrap_or_else(Timestamp::now);
         let store = &self.session.store;
         let reader = Reader::open(store.clone(), CACHE)?;
@@ -198,11 +211,11 @@ impl Run<'_> {
             }
             (Subject::Tree { .. }, None) => unreachable!("a tree is walked"),
         };
-        if let Err(error) = compared {
-            if matches!(error, BackupError::TooLarge { .. }) {
-                self.keep_packs(engine, ground.family)?;
+        match compared {
+            Err(BackupError::TooLarge { bytes }) => {
+                return Ok(Attempt::TooLarge(self.abandon(engine, ground.family, bytes)?));
             }
-            return Err(error);
+            answer => answer?,
         }
         let decision = self.settled(&ground, &engine);
         // Whoever stops a pipe stops both ends of it: what came until then is not the whole stream.
@@ -231,7 +244,8 @@ impl Run<'_> {
             has_xattrs: engine.has_xattrs,
             program: concat!("dbakfs ", env!("CARGO_PKG_VERSION")).to_owned(),
         };
-        self.conclude(engine, point, &points, decision, ground.facts)
+        let done = self.conclude(engine, point, &points, decision, ground.facts)?;
+        Ok(Attempt::Done(Box::new(done)))
     }
 
     /// The decision, now that everything has been read.
@@ -255,14 +269,12 @@ impl Run<'_> {
     }
 
     /// Makes durable, and known to the index, what an attempt has packed: the next one finds it there.
-    fn keep_packs(&self, engine: Engine<'_>, family: u32) -> Result<()> {
+    fn abandon(&self, engine: Engine<'_>, family: u32, bytes: u64) -> Result<Abandoned> {
         let (packed, _) = engine.chunks.finish()?;
-        self.earlier.borrow_mut().extend(packed.iter().map(|packed| packed.pack));
-        if self.session.lock.is_none() {
-            return Ok(());
+        if self.session.lock.is_some() {
+            self.tell_index(&packed, family, Vec::new(), &[]);
         }
-        self.tell_index(&packed, family, Vec::new(), &[]);
-        Ok(())
+        Ok(Abandoned { bytes, packs: packed.iter().map(|packed| packed.pack).collect() })
     }
 
     /// What is read before the comparison asks for it: all where there is nothing to compare with, else what has changed since the last backup.
@@ -364,8 +376,9 @@ impl Run<'_> {
             (self.notify)(Notice::FullInstead);
         }
         let family = full.as_ref().map_or(0, |tree| tree.point().family);
-        let decision = match (self.too_large, series) {
-            (Some(bytes), Some(OpenSeries { full_bytes, .. })) => {
+        let decision = match (self.abandoned, series) {
+            (Some(Abandoned { bytes, .. }), Some(OpenSeries { full_bytes, .. })) => {
+                let bytes = *bytes;
                 due(rules, &today, &facts, Reason::TooLarge { bytes, full_bytes, percent: rules.diff_threshold })
             }
             _ => decision,

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 
 use super::prepare::{self, Prepared};
-use super::run::{Done, Options, Run, Subject};
+use super::run::{Attempt, Done, Options, Run, Subject};
 use super::{BackupError, Notice, Progress, Result};
 use crate::catalog::CatalogError;
 use crate::format::layout;
@@ -124,13 +124,13 @@ impl Session {
         cancel: &Arc<AtomicBool>,
     ) -> Result<Done> {
         let mut unusable = BTreeSet::new();
-        let mut too_large = None;
-        let earlier = RefCell::new(Vec::new());
+        let mut abandoned = None;
         loop {
-            let run = Run { session: self, name, options, progress, notify, cancel, too_large, earlier: &earlier };
+            let run = Run { session: self, name, options, progress, notify, cancel, abandoned: abandoned.as_ref() };
             match run.once(&mut subject, &unusable) {
-                Err(BackupError::TooLarge { bytes }) if too_large.is_none() => {
-                    too_large = Some(bytes);
+                Ok(Attempt::Done(done)) => return Ok(*done),
+                Ok(Attempt::TooLarge(left)) => {
+                    abandoned = Some(left);
                     progress.restart();
                     notify(Notice::BecomesFull);
                 }
@@ -141,7 +141,7 @@ impl Session {
                     let error = CatalogError::Damaged { number, part, source };
                     notify(Notice::BaseUnusable { number, error: error.to_string() });
                 }
-                answer => return answer,
+                Err(error) => return Err(error),
             }
         }
     }

@@ -11,20 +11,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use dbakfs::automation::{self, LeftOut};
 use dbakfs::backup::{Choice, Done, Mode, Notice, Options, Outcome, Progress, Session, Subject};
 use dbakfs::format::record::is_name;
-use dbakfs::policy::decision::{DecisionRules, IndependentFull};
 use dbakfs::policy::schedule::Task;
-use dbakfs::policy::{Secs, Weekday};
 use dbakfs::repository::config::Chunking;
 use dbakfs::repository::{SourceName, Store, Tag};
-use dbakfs::source::{self, Descend};
+use dbakfs::source;
 use dbakfs::storage::Wait;
-use indicatif::{HumanBytes, HumanCount, ProgressBar};
+use indicatif::{HumanBytes, HumanCount};
 use serde_json::json;
 
 use super::check::{self, Asked, Checked, How};
+use super::decision::Rules;
 use super::ledger::{Began, Ledger};
 use super::selection::Selection;
-use super::{Exit, Failure, Global, Result, output, points, progress, settings, signals, store};
+use super::{Exit, Failure, Global, Result, notices, output, points, progress, settings, signals, store};
+use dbakfs::settings::VerifyAfter;
 
 /// Back up directories, each as a point in time of its own
 #[derive(Debug, clap::Args)]
@@ -95,40 +95,6 @@ pub(crate) struct Args {
     /// Compress at this level of zstd, 1 to 19 [default: as configured for fulls or differentials, else 3]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=19))]
     level: Option<i32>,
-}
-
-/// The rules of `--auto`, where they are not those of the configuration.
-#[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Rules of --auto")]
-pub(crate) struct Rules {
-    /// Make a full on this day of the week, one each such day
-    #[arg(long, value_name = "DAY")]
-    full_day: Option<Weekday>,
-    /// Make a full where the last one is this old [default: 7d]
-    #[arg(long, value_name = "TIME")]
-    max_full_age: Option<Secs>,
-    /// Make a full where the series has so many points, its full among them [default: any number]
-    #[arg(long, value_name = "N")]
-    max_series_length: Option<u32>,
-    /// Make a full where a differential would be above so many percent of the full [default: 50]
-    #[arg(long, value_name = "PERCENT")]
-    diff_threshold: Option<u32>,
-    /// Which fulls share no data with anything older: never, every, or monthly [default: never]
-    #[arg(long, value_name = "WHICH")]
-    independent_full: Option<IndependentFull>,
-}
-
-impl Rules {
-    /// These, and where they say nothing, `rules`.
-    pub(crate) fn over(&self, rules: &DecisionRules) -> DecisionRules {
-        DecisionRules {
-            full_day: self.full_day.or(rules.full_day),
-            max_full_age: self.max_full_age.unwrap_or(rules.max_full_age),
-            max_series_length: self.max_series_length.unwrap_or(rules.max_series_length),
-            diff_threshold: self.diff_threshold.unwrap_or(rules.diff_threshold),
-            independent_full: self.independent_full.unwrap_or(rules.independent_full),
-        }
-    }
 }
 
 /// A backup that was made, as far as it is to be told when it has been checked.
@@ -212,7 +178,7 @@ fn back_up(global: &Global, args: &Args, ledger: &Ledger<'_>) -> Result<Exit> {
             ..usual
         };
         let source = configured.of(&job.name);
-        let how = args.verify.unwrap_or_else(|| source.verify.into());
+        let how = args.verify.map_or(source.verify, VerifyAfter::from);
         let subject = match job.what {
             What::Stream(name) => Subject::Stream { name, input: Box::new(std::io::stdin()) },
             What::Tree(path) => {
@@ -273,11 +239,10 @@ fn one(
         let text = format!("{name}: {} entries, {} read", HumanCount(counters.entries()), HumanBytes(read));
         (counters.entries(), counters.expected_entries(), text)
     };
-    let done = progress::shown(global, describe, |bar| {
-        let notify = |notice: Notice| say(bar, &notice);
+    Ok(progress::shown(global, describe, |bar| {
+        let notify = |notice: Notice| notices::say(bar, &notice);
         session.back_up(name, subject, options, &counters, &notify, cancel)
-    })?;
-    Ok(done)
+    })?)
 }
 
 /// The names that the command is about, as far as they can be told without looking at a source.
@@ -376,50 +341,6 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
-}
-
-pub(crate) fn say(bar: &ProgressBar, notice: &Notice) {
-    let text = match notice {
-        Notice::Unread { path, error } => format!("warning: cannot read {}: {error}", path.display()),
-        Notice::Torn { path } => {
-            format!("warning: {} changed each time it was read; what is kept may be torn", path.display())
-        }
-        Notice::LeftOut { path, why } => {
-            let why = match why {
-                Descend::Store => "it is a store",
-                Descend::Mount => "it is a dbakfs mount",
-                // What --one-file-system leaves out is what was asked for.
-                Descend::OtherFilesystem | Descend::No | Descend::Yes => return,
-            };
-            format!("note: {} is recorded empty: {why}", path.display())
-        }
-        Notice::IndexRebuilt { reason, packs } => {
-            format!("note: the index was rebuilt from {packs} packs: {reason}")
-        }
-        Notice::IndexMended { added, dropped: 0 } => {
-            format!("note: {added} packs of a backup that was broken off are taken over")
-        }
-        Notice::IndexMended { added, dropped } => {
-            format!("note: the index was set right: {added} packs entered, {dropped} dropped")
-        }
-        Notice::ClockBehind => {
-            "warning: the clock stands before the newest point; the new one is dated just after it".to_owned()
-        }
-        Notice::FullInstead => "warning: there is no full to build on; making a full".to_owned(),
-        Notice::LargeDifferential { bytes, full_bytes } => format!(
-            "warning: the differential holds {} where its full holds {}: a new full would be better",
-            HumanBytes(*bytes),
-            HumanBytes(*full_bytes)
-        ),
-        Notice::BecomesFull => "note: the differential grows too large; making a full instead".to_owned(),
-        Notice::BaseUnusable { number, error } => format!("warning: backup {number} cannot be built on: {error}"),
-        Notice::Alarm(alarm) => format!(
-            "warning: ALARM: {}; nothing of the source is forgotten by its rules or pruned until `dbakfs acknowledge`",
-            alarm.reason
-        ),
-        Notice::Problem(text) => format!("warning: {text}"),
-    };
-    bar.suspend(|| output::complain(&text));
 }
 
 /// A backup that is done, on one line.

@@ -4,13 +4,12 @@ use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use dbakfs::automation;
 use dbakfs::backup::{Done, Made, Outcome};
-use dbakfs::format::Number;
-use dbakfs::format::catalog::PackRef;
 use dbakfs::repository::runs::{Check, CheckEnd};
-use dbakfs::repository::{CacheBytes, Reader, RepositoryError, SourceName, Store, WriterLock};
+use dbakfs::repository::{RepositoryError, SourceName, Store, WriterLock};
 use dbakfs::settings::VerifyAfter;
-use dbakfs::verify::written::{self, Level, Wrote};
+use dbakfs::verify::written::{self, Pending};
 use serde_json::{Value, json};
 
 use super::{Exit, Global, output, progress};
@@ -31,13 +30,13 @@ pub(super) enum How {
     Off,
 }
 
-impl From<VerifyAfter> for How {
-    fn from(verify: VerifyAfter) -> Self {
-        match verify {
-            VerifyAfter::Written => Self::Written,
-            VerifyAfter::Sample => Self::Sample,
-            VerifyAfter::Full => Self::Full,
-            VerifyAfter::Off => Self::Off,
+impl From<How> for VerifyAfter {
+    fn from(how: How) -> Self {
+        match how {
+            How::Written => Self::Written,
+            How::Sample => Self::Sample,
+            How::Full => Self::Full,
+            How::Off => Self::Off,
         }
     }
 }
@@ -49,7 +48,7 @@ pub(super) enum Asked {
     /// Nothing was written.
     NothingWritten,
     /// This.
-    Check { level: Level, number: Number, packs: Vec<PackRef>, reader: Box<Result<Reader, RepositoryError>> },
+    Check(Box<Pending>),
 }
 
 /// A check that was made, if one was to be.
@@ -60,46 +59,30 @@ pub(super) enum Checked {
 }
 
 /// Gets ready to check what `done` has written, while the writer lock is still held.
-pub(super) fn ask(store: &Store, how: How, done: &Done) -> Asked {
+pub(super) fn ask(store: &Store, how: VerifyAfter, done: &Done) -> Asked {
     match &done.outcome {
         Outcome::Tried { .. } => Asked::Nothing,
-        Outcome::Unchanged(_) if how == How::Off => Asked::Nothing,
+        Outcome::Unchanged(_) if how == VerifyAfter::Off => Asked::Nothing,
         Outcome::Unchanged(_) => Asked::NothingWritten,
         Outcome::Made(made) => ask_of(store, how, made),
     }
 }
 
 /// The same of a point that was made, however it came to be.
-pub(super) fn ask_of(store: &Store, how: How, made: &Made) -> Asked {
-    let level = match how {
-        How::Off => return Asked::Nothing,
-        How::Written => Level::Written,
-        How::Sample => Level::Sample,
-        How::Full => Level::Full,
-    };
-    Asked::Check {
-        level,
-        number: made.point.number,
-        packs: made.packs.clone(),
-        reader: Box::new(Reader::open(store.clone(), CacheBytes::of_total(24 << 20))),
-    }
+pub(super) fn ask_of(store: &Store, how: VerifyAfter, made: &Made) -> Asked {
+    automation::pending_check(store, how, made).map_or(Asked::Nothing, |pending| Asked::Check(Box::new(pending)))
 }
 
 impl Asked {
     /// Makes the check and keeps its verdict.
     pub(super) fn run(self, global: &Global, store: &Store, name: &SourceName, cancel: &AtomicBool) -> Checked {
-        let (level, number, packs, reader) = match self {
+        let pending = match self {
             Self::Nothing => return Checked::Nothing,
             Self::NothingWritten => return Checked::NothingWritten,
-            Self::Check { level, number, packs, reader } => (level, number, packs, reader),
+            Self::Check(pending) => pending,
         };
-        let outcome = match *reader {
-            Err(error) => written::Outcome::not_run(level, Some(number), &error.to_string()),
-            Ok(reader) => progress::of_verification(global, |_, tell| {
-                let is_stopped = || cancel.load(Ordering::Relaxed);
-                written::check(&reader, Wrote { number, packs: &packs }, level, &is_stopped, tell)
-            }),
-        };
+        let is_stopped = || cancel.load(Ordering::Relaxed);
+        let outcome = progress::of_verification(global, |_, tell| pending.check(&is_stopped, tell));
         let hint = "the next backup reads what is damaged from the source again; `dbakfs repair` saves what can be saved of older points";
         say(name.as_str(), &outcome.check, hint);
         keep(store, |lock| outcome.keep(store, lock, name));

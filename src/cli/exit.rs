@@ -5,6 +5,7 @@ use std::fmt::Display;
 use dbakfs::automation::RunError;
 use dbakfs::backup::BackupError;
 use dbakfs::catalog::CatalogError;
+use dbakfs::causes::chain;
 use dbakfs::pack::PackError;
 use dbakfs::repository::config::ConfigError;
 use dbakfs::repository::{ReadError, RepositoryError};
@@ -88,18 +89,7 @@ impl Failure {
 
     /// A failure with the messages of an error and of its causes.
     pub(crate) fn of(exit: Exit, error: &dyn std::error::Error) -> Self {
-        let mut message = error.to_string();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            let text = error.to_string();
-            // What a message says already is not said again, with the system's number behind it.
-            let plain = text.split(" (os error").next().unwrap_or(&text);
-            if !message.contains(plain) {
-                message = format!("{message}: {text}");
-            }
-            cause = error.source();
-        }
-        Self::new(exit, message)
+        Self::new(exit, chain(error))
     }
 
     /// With a remedy.

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use dbakfs::archive::LabelKind;
 use dbakfs::backup::{self, Base, Import, ImportError, Made, Planned, Prepared, Progress, Session};
 use dbakfs::format::{Point, Timestamp};
-use dbakfs::policy::decision::Today;
+use dbakfs::policy::Today;
 use dbakfs::repository::{Points, SourceName, Store, keeping, when};
 use dbakfs::settings::SourceSettings;
+use dbakfs::settings::VerifyAfter;
 use dbakfs::source;
 use dbakfs::storage::Wait;
 use indicatif::{HumanBytes, HumanCount};
@@ -16,7 +17,7 @@ use jiff::tz::TimeZone;
 use serde_json::json;
 
 use super::check::{self, Asked, Checked, How};
-use super::{Exit, Failure, Global, Result, backup as backups, output, points, progress, settings, signals, store};
+use super::{Exit, Failure, Global, Result, notices, output, points, progress, settings, signals, store};
 
 /// Take tar archives in as points in time
 #[derive(Debug, clap::Args)]
@@ -88,11 +89,9 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
     if planned.iter().any(|planned| planned.base.is_some()) {
         output::complain("note: archives do not say what was deleted: a differential shows also what was gone by then");
     }
-    let settings = settings::load(global)?;
-    let rules = settings.as_ref().and_then(|settings| settings.sources.get(&name));
-    let how = args
-        .verify
-        .unwrap_or_else(|| settings.as_ref().map_or(How::Written, |settings| settings.of(&name).verify.into()));
+    let settings = settings::load(global)?.unwrap_or_default();
+    let rules = settings.sources.get(&name);
+    let how = args.verify.map_or(settings.of(&name).verify, VerifyAfter::from);
     let host = super::host();
     let mut imported: Vec<Imported<'_>> = Vec::new();
     let mut failure = None;
@@ -112,7 +111,7 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
         });
         let import = Import { name: &name, host: &host, archive, base, level, read_bytes: &read_bytes };
         let made = progress::shown(global, describe, |bar| {
-            let notify = |notice| backups::say(bar, &notice);
+            let notify = |notice| notices::say(bar, &notice);
             session.import(&import, &Progress::default(), &notify, &cancel)
         });
         match made {
@@ -143,7 +142,7 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
         failure.print();
         exit = exit.worse(failure.exit);
     }
-    if let (Some(settings), Some(rules)) = (&settings, rules) {
+    if let Some(rules) = rules {
         let today = Today { now: Timestamp::now(), zone: settings.zone() };
         warn_of_rules(&store, &name, rules, &today, &new)?;
     }

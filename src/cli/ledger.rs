@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use dbakfs::automation::{self, Entry};
 use dbakfs::backup::{Done, Session};
+use dbakfs::causes::chain;
 use dbakfs::format::Timestamp;
 use dbakfs::policy::schedule::Task;
 use dbakfs::repository::{SourceName, Store};
@@ -95,7 +96,7 @@ impl<'a> Ledger<'a> {
         let state = settings::existing_state();
         let entries = [entry];
         if let Err(error) = automation::write(session.store(), writer, &entries, state.as_ref(), &warn) {
-            warn(format!("the run is not noted in the store: {}", automation::chain(&error)));
+            warn(format!("the run is not noted in the store: {}", chain(&error)));
             let state = state.or_else(settings::state);
             automation::note(None, session.store().path(), &entries, state.as_ref(), Duration::ZERO, &warn);
         }

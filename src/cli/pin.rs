@@ -15,15 +15,8 @@ A pinned point is forgotten by no rule and by no `dbakfs forget`, and neither is
 Example:
   dbakfs pin www/2026-11-20T10-05-00Z")]
 pub(crate) struct Args {
-    /// NAME/TIME, NAME/TAG, NAME/latest, or a number
-    #[arg(required = true, value_name = "POINT")]
-    points: Vec<OsString>,
-    /// Only show what would be pinned
-    #[arg(short = 'n', long)]
-    dry_run: bool,
-    /// Wait while another writer is busy
-    #[arg(long)]
-    wait: bool,
+    #[command(flatten)]
+    chosen: Chosen,
 }
 
 /// Let the rules decide on points again
@@ -34,10 +27,17 @@ Nothing is forgotten by this; the next `dbakfs forget --policy` may.
 Example:
   dbakfs unpin www/2026-11-20T10-05-00Z")]
 pub(crate) struct UnpinArgs {
+    #[command(flatten)]
+    chosen: Chosen,
+}
+
+/// Some points, and whether anything is done.
+#[derive(Debug, clap::Args)]
+struct Chosen {
     /// NAME/TIME, NAME/TAG, NAME/latest, or a number
     #[arg(required = true, value_name = "POINT")]
     points: Vec<OsString>,
-    /// Only show what would be unpinned
+    /// Only show what would be done
     #[arg(short = 'n', long)]
     dry_run: bool,
     /// Wait while another writer is busy
@@ -46,19 +46,19 @@ pub(crate) struct UnpinArgs {
 }
 
 pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
-    set(global, &args.points, true, args.dry_run, args.wait)
+    set(global, &args.chosen, true)
 }
 
 pub(crate) fn run_unpin(global: &Global, args: &UnpinArgs) -> Result<Exit> {
-    set(global, &args.points, false, args.dry_run, args.wait)
+    set(global, &args.chosen, false)
 }
 
-fn set(global: &Global, texts: &[OsString], pinned: bool, dry_run: bool, wait: bool) -> Result<Exit> {
-    let (store, lock) = store::writer(global, wait)?;
+fn set(global: &Global, Chosen { points: texts, dry_run, wait }: &Chosen, pinned: bool) -> Result<Exit> {
+    let (store, lock) = store::writer(global, *wait)?;
     let listed = points::listed(&store)?;
     let numbers = forget::numbers(texts, |address| forget::of(&listed.points, &listed.notes, address))?;
     for number in numbers {
-        let is_new = if dry_run {
+        let is_new = if *dry_run {
             listed.notes_of(number).pinned != pinned
         } else {
             forgetting::pin(&store, &lock, number, pinned)?

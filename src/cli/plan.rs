@@ -8,15 +8,16 @@ use std::sync::Arc;
 use dbakfs::automation::{self, LeftOut};
 use dbakfs::backup::{Choice, Options, Progress, Session, Subject};
 use dbakfs::format::Timestamp;
-use dbakfs::policy::decision::{Today, threshold_bytes, weigh};
+use dbakfs::policy::Today;
+use dbakfs::policy::decision::{threshold_bytes, weigh};
 use dbakfs::repository::{SourceName, SourceNotes, Store};
 use dbakfs::source;
 use indicatif::{HumanBytes, HumanCount};
 use serde_json::json;
 
-use super::backup::Rules;
+use super::decision::Rules;
 use super::selection::Selection;
-use super::{Exit, Failure, Global, Result, backup, output, progress, settings, signals, store};
+use super::{Exit, Failure, Global, Result, notices, output, progress, settings, signals, store};
 
 /// Show whether the next backup of a name would be a full or a differential, and why
 #[derive(Debug, clap::Args)]
@@ -55,7 +56,7 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
         (counters.entries(), counters.expected_entries(), text)
     };
     let done = progress::shown(global, describe, |bar| {
-        let notify = |notice| backup::say(bar, &notice);
+        let notify = |notice| notices::say(bar, &notice);
         let subject = Subject::Tree { path, walk };
         Session::dry(&store).back_up(name, subject, &options, &counters, &notify, &Arc::clone(&cancel))
     })?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use dbakfs::format::{Number, Timestamp};
-use dbakfs::policy::decision::Today;
+use dbakfs::policy::Today;
 use dbakfs::policy::retention::{Judged, Judgement, KeepRules};
 use dbakfs::prune;
 use dbakfs::repository::keeping::{self, KeepError};
@@ -14,8 +14,6 @@ use serde_json::json;
 
 use super::{Exit, Failure, Global, Result, acknowledge, forget, output, points, settings, store};
 
-/// The same share of a pack below which `prune` rewrites it.
-const REPACK_BELOW: u8 = 70;
 /// What becomes of a point that the rules no longer keep, while an alarm stands.
 const HELD_BACK: &str = "held back by the alarm:";
 
@@ -189,7 +187,7 @@ fn shown(global: &Global, store: &Store, listed: &Points, all: &[(SourceName, Ju
             Err(error) => return Err(error.into()),
         }
     }
-    let estimate = prune::estimate(store, listed, &going, REPACK_BELOW)?;
+    let estimate = prune::estimate(store, listed, &going, prune::REPACK_BELOW)?;
     for problem in &estimate.problems {
         output::complain(&format!("warning: {problem}"));
     }

@@ -5,12 +5,13 @@ use std::ffi::OsString;
 use dbakfs::backup::{Made, Notice, Progress, Promotion, Session};
 use dbakfs::repository::SourceName;
 use dbakfs::repository::address::Exactness;
+use dbakfs::settings::VerifyAfter;
 use dbakfs::storage::Wait;
 use indicatif::{HumanBytes, HumanCount};
 use serde_json::json;
 
 use super::check::{self, Asked, Checked, How};
-use super::{Exit, Failure, Global, Result, backup, output, points, progress, settings, signals, store};
+use super::{Exit, Failure, Global, Result, notices, output, points, progress, settings, signals, store};
 
 /// Make a differential a full of its own, without reading its source
 #[derive(Debug, clap::Args)]
@@ -48,16 +49,16 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
         return Err(Failure::new(Exit::Usage, "a point is promoted as a whole: leave out the path"));
     }
     let name = SourceName::new(&point.source.name).map_err(|error| Failure::of(Exit::Failed, &error))?;
-    let settings = settings::load(global)?;
-    let level = settings.as_ref().and_then(|settings| settings.sources.get(&name)?.full_level);
-    let how = args.verify.unwrap_or_else(|| settings.map_or(How::Written, |settings| settings.of(&name).verify.into()));
+    let settings = settings::load(global)?.unwrap_or_default();
+    let level = settings.sources.get(&name).and_then(|source| source.full_level);
+    let how = args.verify.map_or(settings.of(&name).verify, VerifyAfter::from);
     let counters = Progress::default();
     let describe = || {
         let text = format!("{name}: {} entries", HumanCount(counters.entries()));
         (counters.entries(), counters.expected_entries(), text)
     };
     let made = progress::shown(global, describe, |bar| {
-        let notify = |notice: Notice| backup::say(bar, &notice);
+        let notify = |notice: Notice| notices::say(bar, &notice);
         session.promote(point, &Promotion { clock: None, level }, &counters, &notify, &cancel)
     })?;
     // While the lock is held, so that what was written stays until it is checked.

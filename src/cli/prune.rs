@@ -30,7 +30,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIME")]
     grace: Option<Secs>,
     /// Rewrite packs of which less than this percentage is needed; 0 rewrites none
-    #[arg(long, value_name = "PERCENT", default_value_t = 70, value_parser = clap::value_parser!(u8).range(0..=100))]
+    #[arg(long, value_name = "PERCENT", default_value_t = prune::REPACK_BELOW, value_parser = clap::value_parser!(u8).range(0..=100))]
     repack_below: u8,
     /// Only show what would be done
     #[arg(short = 'n', long)]
@@ -81,10 +81,9 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
 
 /// Until when points must have been forgotten to go: so long ago as `grace` says, else as the configuration says of their sources, else a week.
 pub(crate) fn deadlines(global: &Global, grace: Option<Secs>, now: Timestamp) -> Result<Deadlines> {
-    let ago = |grace: Secs| now.plus_secs(-grace.signed());
-    Ok(match (grace, settings::load(global)?) {
-        (None, Some(settings)) => automation::deadlines(&settings, now),
-        (grace, _) => Deadlines::all(ago(grace.unwrap_or(Secs::days(7)))),
+    Ok(match grace {
+        Some(grace) => Deadlines::all(now.plus_secs(-grace.signed())),
+        None => automation::deadlines(&settings::load(global)?.unwrap_or_default(), now),
     })
 }
 

@@ -17,7 +17,7 @@ use dbakfs::verify;
 use indicatif::{HumanBytes, HumanCount, ProgressBar};
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 
-use super::{Exit, Failure, Global, Result, backup, check, output, progress, settings, signals, store};
+use super::{Exit, Failure, Global, Result, backup, check, notices, output, progress, settings, signals, store};
 
 /// Run a configured source once: hooks, backup, check, forget, prune, messages
 #[derive(Debug, clap::Args)]
@@ -171,7 +171,7 @@ fn say(bar: &ProgressBar, name: &SourceName, alarmed: &RefCell<Option<String>>, 
             }
             format!("warning: {text}; look what has changed, then {remedy}")
         }
-        Said::Notice(notice) => return backup::say(bar, &notice),
+        Said::Notice(notice) => return notices::say(bar, &notice),
         Said::Hook { hook, line } => format!("{name}: {hook}: {}", output::printable(&line)),
         Said::Waiting(whom) => format!("note: waiting: {whom}"),
         Said::Warning(text) => format!("warning: {text}"),

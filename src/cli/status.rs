@@ -2,9 +2,9 @@
 
 use dbakfs::report::status::{GrowthStatus, LastPoint};
 use dbakfs::report::{Objective, SourceStatus, words};
-use dbakfs::repository::runs::{CheckEnd, CheckKind, RunEnd};
+use dbakfs::repository::runs::{CheckKind, RunEnd};
 
-use super::{Exit, Global, Result, output, told};
+use super::{Exit, Global, Result, check, output, told};
 
 /// Runs that are listed; `--json` has more.
 const RUNS_SHOWN: usize = 3;
@@ -75,22 +75,18 @@ fn show(status: &SourceStatus) -> Result<()> {
         let text = format!("{}  {} {end} in {took}: {}", words::moment_utc(run.began), word(run.r#type)?, run.reason);
         field(if at == 0 { "last runs" } else { "" }, &text)?;
     }
-    for (at, check) in status.checks.iter().enumerate() {
-        let what = match check.kind {
+    for (at, kept) in status.checks.iter().enumerate() {
+        let what = match kept.kind {
             CheckKind::Written => "what was written",
             CheckKind::Sample => "a sample",
             CheckKind::Full => "the whole store",
             CheckKind::Rehearsal => "a restore",
         };
-        let end = match check.end {
-            CheckEnd::Pass => "PASS",
-            CheckEnd::Fail => "FAIL",
-            CheckEnd::NotRun => "NOT RUN",
-        };
-        let found = check.findings.first().map(|line| format!(" ({line})")).unwrap_or_default();
+        let end = check::word(kept.end);
+        let found = kept.findings.first().map(|line| format!(" ({line})")).unwrap_or_default();
         field(
             if at == 0 { "last checks" } else { "" },
-            &format!("{}  {what}: {end}{found}", words::moment_utc(check.began)),
+            &format!("{}  {what}: {end}{found}", words::moment_utc(kept.began)),
         )?;
     }
     Ok(())

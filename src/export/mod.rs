@@ -13,7 +13,9 @@ use std::io::{self, Write};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-pub use report::{Notice, Progress, Report};
+pub use report::{Notice, Report};
+
+pub use crate::progress::Progress;
 
 use crate::archive::{ArchiveWriter, Link, NewMember, SparseShape};
 use crate::catalog::CatalogError;

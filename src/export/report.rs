@@ -1,36 +1,5 @@
 //! What an export tells while it runs and when it is done.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
-/// How far an export has come; any thread may look.
-#[derive(Debug, Default)]
-pub struct Progress {
-    entries: AtomicU64,
-    bytes: AtomicU64,
-}
-
-impl Progress {
-    pub(super) fn entry(&self) {
-        self.entries.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn add_bytes(&self, bytes: u64) {
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    /// Entries dealt with so far.
-    #[must_use]
-    pub fn entries(&self) -> u64 {
-        self.entries.load(Ordering::Relaxed)
-    }
-
-    /// Bytes of files written so far, without holes.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Relaxed)
-    }
-}
-
 /// Something that a person should hear of while an export runs. Paths are those in the archive.
 #[derive(Debug)]
 pub enum Notice {

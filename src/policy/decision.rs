@@ -3,10 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
-use super::{Secs, Weekday};
+use super::{Secs, Today, Weekday};
 use crate::format::{Number, Timestamp};
 
 /// What kind of backup was asked for.
@@ -204,37 +203,6 @@ pub struct Weighed {
     pub why: String,
 }
 
-/// When something is decided.
-#[derive(Clone, Debug)]
-pub struct Today {
-    /// The moment.
-    pub now: Timestamp,
-    /// Where days begin.
-    pub zone: TimeZone,
-}
-
-impl Today {
-    /// The day of a moment; none where the calendar ends before it.
-    pub(super) fn date(&self, time: Timestamp) -> Option<jiff::civil::Date> {
-        let moment = jiff::Timestamp::from_second(time.secs).ok()?;
-        Some(moment.to_zoned(self.zone.clone()).date())
-    }
-
-    fn age(&self, time: Timestamp) -> Secs {
-        Secs(u64::try_from(self.now.secs.saturating_sub(time.secs)).unwrap_or(0))
-    }
-
-    /// Whether `time` lies on the day of `now`.
-    fn is_same_day(&self, time: Timestamp) -> bool {
-        self.date(time).is_some_and(|date| Some(date) == self.date(self.now))
-    }
-
-    fn is_same_month(&self, time: Timestamp) -> bool {
-        let month = |time| self.date(time).map(|date| (date.year(), date.month()));
-        month(time).is_some_and(|at| Some(at) == month(self.now))
-    }
-}
-
 /// Decides, but for what only reading can tell (`diff_threshold`: see [`threshold_bytes`]).
 #[must_use]
 pub fn decide(mode: Mode, rules: &DecisionRules, today: &Today, facts: &Facts) -> Decision {
@@ -329,6 +297,8 @@ pub fn weigh(rules: &DecisionRules, today: &Today, facts: &Facts, most_bytes: u6
 
 #[cfg(test)]
 mod tests {
+    use jiff::tz::TimeZone;
+
     use super::*;
 
     /// 2026-11-22, a Sunday, 02:00 in Berlin.

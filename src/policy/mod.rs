@@ -11,7 +11,9 @@ pub mod rehearsal;
 pub mod retention;
 pub mod schedule;
 pub mod surge;
+mod today;
 pub mod weekday;
 
 pub use duration::Secs;
+pub use today::Today;
 pub use weekday::Weekday;

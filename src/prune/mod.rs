@@ -21,6 +21,9 @@ use crate::format::pack::PackId;
 use crate::repository::RepositoryError;
 use crate::storage::StorageError;
 
+/// A pack is rewritten where less than this percentage of it is needed, unless somebody says otherwise.
+pub const REPACK_BELOW: u8 = 70;
+
 /// Why nothing, or no more, could be pruned. Points and what they need are untouched.
 #[derive(Debug, thiserror::Error)]
 pub enum PruneError {

@@ -5,9 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::sources::{self, Alarm, SourceNotes};
+use super::by_source::{self, Unreadable};
+use super::sources::{Alarm, SourceNotes};
 use super::{RepositoryError, SourceName, Store, WriterLock};
-use crate::format::layout;
 use crate::storage::{Storage, StorageError};
 
 /// The alarms of a store.
@@ -28,18 +28,12 @@ impl Alarms {
     /// The directory cannot be read.
     pub fn read(storage: &Storage) -> Result<Self, StorageError> {
         let mut alarms = Self::default();
-        for (name, _) in storage.list(layout::SOURCES)? {
-            let Some(stem) = name.strip_suffix(layout::TOML_SUFFIX) else { continue };
-            match sources::read(storage, stem) {
-                Ok(notes) => {
-                    let alarm = notes.and_then(|notes| Some((notes.source.name, notes.alarm?)));
-                    alarms.standing.extend(alarm);
-                }
-                Err(problem) => {
-                    alarms.unreadable.insert(stem.to_owned());
-                    alarms.problems.push(problem);
-                }
-            }
+        let (sources, unreadable) = by_source::read_each::<SourceNotes>(storage)?;
+        let standing = sources.into_iter().filter_map(|notes| Some((notes.source.name, notes.alarm?)));
+        alarms.standing.extend(standing);
+        for Unreadable { stem, problem } in unreadable {
+            alarms.unreadable.insert(stem);
+            alarms.problems.push(problem);
         }
         Ok(alarms)
     }

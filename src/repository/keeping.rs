@@ -10,7 +10,7 @@ use super::forgetting::{self, ForgetError};
 use super::{Alarm, Points, Problem, RepositoryError, SourceName, Store, WriterLock};
 use crate::format::{Number, Timestamp, layout};
 use crate::policy::Secs;
-use crate::policy::decision::Today;
+use crate::policy::Today;
 use crate::policy::retention::{self, Candidate, Hold, Judgement, KeepRules};
 
 /// Clocks that are set right go back by less.

@@ -7,6 +7,7 @@
 
 pub mod address;
 pub mod alarms;
+mod by_source;
 mod checked_text;
 pub mod config;
 mod error;

@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::by_source::{self, OfSource};
 use super::error::RepositoryError;
-use super::notes::{read_toml, write_toml};
+use super::notes::write_toml;
 use super::{SourceName, Store, WriterLock};
 use crate::format::layout;
 use crate::format::{Number, Timestamp};
@@ -213,7 +214,7 @@ impl RunNotes {
     /// # Errors
     /// The file is damaged, belongs to another name, or cannot be read.
     pub fn read(storage: &Storage, name: &SourceName) -> Result<Self, RepositoryError> {
-        Ok(read(storage, &name.file_stem())?.unwrap_or_else(|| Self::new(name)))
+        Ok(by_source::read(storage, &name.file_stem())?.unwrap_or_else(|| Self::new(name)))
     }
 
     /// As [`RunNotes::read`], for who is about to add something: a file that is damaged is set aside, and said.
@@ -228,7 +229,7 @@ impl RunNotes {
         match Self::read(store.storage(), name) {
             Ok(notes) => Ok((notes, None)),
             Err(problem @ RepositoryError::Damaged { .. }) => {
-                let damaged = file(&name.file_stem());
+                let damaged = by_source::file::<Self>(&name.file_stem());
                 let aside = format!("{damaged}{}", layout::DAMAGED_SUFFIX);
                 store.storage().rename(&damaged, &aside, Replace::Always)?;
                 Ok((Self::new(name), Some(problem)))
@@ -245,7 +246,7 @@ impl RunNotes {
         let name = SourceName::new(&self.name).map_err(|error| RepositoryError::damaged(layout::RUNS, error))?;
         // A store that was made before there were runs has no such directory.
         store.storage().create_dir(layout::RUNS)?;
-        write_toml(store.storage(), &file(&name.file_stem()), self)
+        write_toml(store.storage(), &by_source::file::<Self>(&name.file_stem()), self)
     }
 }
 
@@ -263,30 +264,15 @@ fn thin<T, C: PartialEq>(kept: &mut Vec<T>, most: usize, class: impl Fn(&T) -> C
 /// # Errors
 /// The directory cannot be read.
 pub fn read_all(storage: &Storage) -> Result<(Vec<RunNotes>, Vec<RepositoryError>), StorageError> {
-    let (mut runs, mut problems) = (Vec::new(), Vec::new());
-    for (name, _) in storage.list(layout::RUNS)? {
-        let Some(stem) = name.strip_suffix(layout::TOML_SUFFIX) else { continue };
-        match read(storage, stem) {
-            Ok(notes) => runs.extend(notes),
-            Err(problem) => problems.push(problem),
-        }
-    }
-    runs.sort_by(|one, two| one.name.cmp(&two.name));
-    Ok((runs, problems))
+    by_source::read_all(storage)
 }
 
-fn read(storage: &Storage, stem: &str) -> Result<Option<RunNotes>, RepositoryError> {
-    let file = file(stem);
-    let Some(notes) = read_toml::<RunNotes>(storage, &file)? else { return Ok(None) };
-    match SourceName::new(&notes.name) {
-        Ok(name) if name.file_stem() == stem => Ok(Some(notes)),
-        Ok(name) => Err(RepositoryError::damaged(&file, format!("it states another name, {:?}", name.as_str()))),
-        Err(error) => Err(RepositoryError::damaged(&file, error)),
-    }
-}
+impl OfSource for RunNotes {
+    const DIRECTORY: &'static str = layout::RUNS;
 
-fn file(stem: &str) -> String {
-    format!("{}/{stem}{}", layout::RUNS, layout::TOML_SUFFIX)
+    fn source_name(&self) -> &str {
+        &self.name
+    }
 }
 
 #[cfg(test)]

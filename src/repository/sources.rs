@@ -16,8 +16,9 @@ use crate::format::layout;
 
 use super::{
     SourceName, Store, WriterLock,
+    by_source::{self, OfSource},
     error::RepositoryError,
-    notes::{read_toml, write_toml},
+    notes::write_toml,
 };
 
 /// What can change about a source.
@@ -62,7 +63,7 @@ impl SourceNotes {
     /// # Errors
     /// The file is damaged, belongs to another name, or cannot be read.
     pub fn read(storage: &Storage, name: &SourceName) -> Result<Option<Self>, RepositoryError> {
-        read(storage, &name.file_stem())
+        by_source::read(storage, &name.file_stem())
     }
 
     /// Replaces what is noted about the source, durably.
@@ -72,7 +73,7 @@ impl SourceNotes {
     pub fn write(&self, store: &Store, _writer: &WriterLock) -> Result<(), RepositoryError> {
         let name =
             SourceName::new(&self.source.name).map_err(|error| RepositoryError::damaged(layout::SOURCES, error))?;
-        write_toml(store.storage(), &file(&name.file_stem()), self)
+        write_toml(store.storage(), &by_source::file::<Self>(&name.file_stem()), self)
     }
 }
 
@@ -81,30 +82,15 @@ impl SourceNotes {
 /// # Errors
 /// The directory cannot be read.
 pub fn read_all(storage: &Storage) -> Result<(Vec<SourceNotes>, Vec<RepositoryError>), StorageError> {
-    let (mut sources, mut problems) = (Vec::new(), Vec::new());
-    for (name, _) in storage.list(layout::SOURCES)? {
-        let Some(stem) = name.strip_suffix(layout::TOML_SUFFIX) else { continue };
-        match read(storage, stem) {
-            Ok(notes) => sources.extend(notes),
-            Err(problem) => problems.push(problem),
-        }
-    }
-    sources.sort_by(|one, two| one.source.name.cmp(&two.source.name));
-    Ok((sources, problems))
+    by_source::read_all(storage)
 }
 
-pub(super) fn read(storage: &Storage, stem: &str) -> Result<Option<SourceNotes>, RepositoryError> {
-    let file = file(stem);
-    let Some(notes) = read_toml::<SourceNotes>(storage, &file)? else { return Ok(None) };
-    match SourceName::new(&notes.source.name) {
-        Ok(name) if name.file_stem() == stem => Ok(Some(notes)),
-        Ok(name) => Err(RepositoryError::damaged(&file, format!("it states another name, {:?}", name.as_str()))),
-        Err(error) => Err(RepositoryError::damaged(&file, error)),
-    }
-}
+impl OfSource for SourceNotes {
+    const DIRECTORY: &'static str = layout::SOURCES;
 
-fn file(stem: &str) -> String {
-    format!("{}/{stem}{}", layout::SOURCES, layout::TOML_SUFFIX)
+    fn source_name(&self) -> &str {
+        &self.source.name
+    }
 }
 
 #[cfg(test)]

@@ -51,7 +51,9 @@ use std::sync::atomic::AtomicBool;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
-pub use report::{KeptBecause, Notice, Progress, Refused, Report};
+pub use report::{KeptBecause, Notice, Refused, Report};
+
+pub use crate::progress::Progress;
 
 use crate::catalog::CatalogError;
 use crate::overlay::{PointTree, Records};

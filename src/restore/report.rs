@@ -1,39 +1,8 @@
 //! What a restore tells while it runs and when it is done.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::repository::ReadError;
-
-/// How far a restore has come; any thread may look. The whole of a point is `files + directories + others` entries and `bytes`
-/// bytes of its [`Counts`](crate::format::point::Counts).
-#[derive(Debug, Default)]
-pub struct Progress {
-    entries: AtomicU64,
-    bytes: AtomicU64,
-}
-
-impl Progress {
-    pub(super) fn entry(&self) {
-        self.entries.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn add_bytes(&self, bytes: u64) {
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    /// Entries of the point dealt with so far.
-    #[must_use]
-    pub fn entries(&self) -> u64 {
-        self.entries.load(Ordering::Relaxed)
-    }
-
-    /// Bytes of files dealt with so far, holes included; what was right already counts too.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Relaxed)
-    }
-}
 
 /// Why something in DEST was not removed although it should have gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

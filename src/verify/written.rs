@@ -15,15 +15,20 @@ use super::packs::{self, Blocks, Meter, PackStates};
 use super::{Damage, DamageError, Depth, Harm, Object, Progress, Report, VerifyError, catalogs, sample};
 use crate::cache::ByteCache;
 use crate::catalog::{Catalog, CatalogError};
+use crate::causes::chain;
 use crate::format::catalog::PackRef;
 use crate::format::pack::PackId;
 use crate::format::{Number, PointKind, Timestamp, layout};
 use crate::overlay::{Layer, PointTree};
 use crate::pack::PackError;
 use crate::repository::runs::{BackupType, Check, CheckEnd, CheckKind};
-use crate::repository::{PointNotes, Points, Reader, RepositoryError, RunNotes, SourceName, Store, WriterLock};
+use crate::repository::{
+    CacheBytes, PointNotes, Points, Reader, RepositoryError, RunNotes, SourceName, Store, WriterLock,
+};
 use crate::storage::StorageError;
 
+/// Memory for what a check reads, in bytes.
+const CACHE_BYTES: usize = 24 << 20;
 /// Findings that are kept of a check, a line each.
 pub const KEPT_FINDINGS: usize = 10;
 
@@ -45,6 +50,32 @@ pub struct Wrote<'a> {
     pub number: Number,
     /// The packs that it wrote.
     pub packs: &'a [PackRef],
+}
+
+/// A check that is to be made when the backup has let go of the writer lock.
+pub struct Pending {
+    level: Level,
+    number: Number,
+    packs: Vec<PackRef>,
+    reader: Result<Reader, RepositoryError>,
+}
+
+impl Pending {
+    /// Gets ready to check what was written. To be called while the writer lock is held: from here on no prune takes what is checked.
+    #[must_use]
+    pub fn begin(store: &Store, level: Level, number: Number, packs: Vec<PackRef>) -> Self {
+        Self { level, number, packs, reader: Reader::open(store.clone(), CacheBytes::of_total(CACHE_BYTES)) }
+    }
+
+    /// Makes the check. `progress` is called from several threads.
+    #[must_use]
+    pub fn check(self, is_stopped: &(dyn Fn() -> bool + Sync), progress: &(dyn Fn(Progress) + Sync)) -> Outcome {
+        let Self { level, number, packs, reader } = self;
+        match reader {
+            Ok(reader) => check(&reader, Wrote { number, packs: &packs }, level, is_stopped, progress),
+            Err(error) => Outcome::not_run(level, Some(number), &chain(&error)),
+        }
+    }
 }
 
 /// What a check came to.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use dbakfs::backup::{Mode, Options, Outcome, Progress, Session, Subject};
 use dbakfs::format::{Number, Timestamp};
-use dbakfs::policy::decision::Today;
+use dbakfs::policy::Today;
 use dbakfs::policy::retention::KeepRules;
 use dbakfs::prune;
 use dbakfs::repository::{Points, ReaderWait, SourceName, Store, WriterLock, keeping};

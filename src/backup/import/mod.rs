@@ -7,7 +7,6 @@
 mod contents;
 mod records;
 
-use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -249,17 +248,8 @@ impl Session {
     ) -> Result<Made> {
         let level = import.level;
         let options = Options { full_level: level, differential_level: level, ..Options::default() };
-        let earlier = RefCell::default();
-        let run = Run {
-            session: self,
-            name: import.name,
-            options: &options,
-            progress,
-            notify,
-            cancel,
-            too_large: None,
-            earlier: &earlier,
-        };
+        let run =
+            Run { session: self, name: import.name, options: &options, progress, notify, cancel, abandoned: None };
         let reader = Reader::open(self.store.clone(), CACHE).map_err(BackupError::from)?;
         let points = reader.points().map_err(BackupError::from)?;
         let number = next_number(self).map_err(BackupError::from)?;

@@ -9,7 +9,7 @@ use super::KeepRules;
 use super::verdict::{Candidate, Forget, Judged, Judgement, Keep, Period, Verdict, Warning};
 use crate::format::{Number, Origin, Timestamp};
 use crate::policy::Secs;
-use crate::policy::decision::Today;
+use crate::policy::Today;
 
 /// Judges the living points of a source. `began` has, by their fulls, the rules that series began with; a series that is not in it goes by `current`.
 #[must_use]

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::format::{Number, Origin, Timestamp};
-use crate::policy::decision::Today;
+use crate::policy::Today;
 
 const NONE: KeepRules = KeepRules {
     keep_days: 0,
