@@ -44,6 +44,7 @@ def arguments():
     add("--tools", type=listed(TOOLS), default=list(TOOLS), help="separated by commas [default: all that are installed]")
     add("--steps", type=listed(STEPS), default=list(STEPS), help=f"of {','.join(STEPS)}; full and change are made always [default: all]")
     add("--rounds", type=int, default=3)
+    add("--cold", action="store_true", help="empties the page cache before each backup and restore, instead of filling it")
     add("--check", choices=["every", "first"], default="every", help="in which rounds copies are compared [default: every]")
     add("--linux", nargs=2, metavar=("V1", "V2"), help="two versions of a tree, for linux and xattrs [default: Debian's linux-source, fetched]")
     add("--image-tree", metavar="DIR", help="what the image holds [default: the first version of linux]")

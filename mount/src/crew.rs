@@ -3,7 +3,7 @@
 //! A sleeping thread costs more to wake than most messages cost to answer, and several threads at the device are woken in turn. So one thread
 //! waits at the device and answers whatever is quick; before it does something slow it calls [`step_aside`], and another takes its place. While
 //! messages come one upon the other the leader does not sleep at all but asks again and again (`O_NONBLOCK`, which fuser answers by retrying);
-//! after a millisecond of silence it sleeps.
+//! after a millisecond of silence it sleeps. Nor do idle processors, where that is of use ([`NoHalt`]).
 //!
 //! Invariant: while the session lives, some thread is at the device or answers a message that it will finish without waiting for another message.
 
@@ -15,6 +15,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
+
+use crate::halting::NoHalt;
 
 /// So much silence ends the asking without sleep. Also how often it is looked for.
 const SILENCE: Duration = Duration::from_millis(1);
@@ -54,6 +56,9 @@ struct State {
     may_stay_awake: bool,
     /// The leader does not sleep.
     is_awake: bool,
+    /// Whether processors are kept from halting while it does not.
+    stops_halting: bool,
+    no_halt: Option<NoHalt>,
     last: Instant,
     streak: u32,
 }
@@ -82,6 +87,8 @@ impl Crew {
             called: 0,
             may_stay_awake: false,
             is_awake: false,
+            stops_halting: NoHalt::is_of_use(),
+            no_halt: None,
             last: Instant::now(),
             streak: 0,
         };
@@ -155,6 +162,7 @@ impl Crew {
     pub(crate) fn end(&self) {
         let mut state = self.lock();
         state.device = None;
+        state.no_halt = None;
         drop(state);
         self.wanted.notify_all();
         self.burst.notify_all();
@@ -165,6 +173,7 @@ impl Crew {
         let Some(device) = &state.device else { return };
         // Where it cannot be set, the leader sleeps as before.
         state.is_awake = rustix::fs::fcntl_setfl(device, state.flags | OFlags::NONBLOCK).is_ok();
+        state.no_halt = if state.is_awake && state.stops_halting { NoHalt::ask() } else { None };
         self.burst.notify_one();
     }
 
@@ -183,6 +192,7 @@ impl Crew {
             if self.messages.load(Ordering::Relaxed) == before {
                 // Cannot fail where it could be set; if it did, the next look would try again.
                 state.is_awake = rustix::fs::fcntl_setfl(device, state.flags).is_err();
+                state.no_halt = None;
             }
         }
     }

@@ -14,6 +14,7 @@ mod errno;
 mod error;
 mod fusermount;
 mod graft;
+mod halting;
 mod leave;
 mod live;
 mod mount_table;

@@ -1,18 +1,25 @@
 //! Reads small files before the consumer of a walk asks for them, on threads of its own.
 //!
+//! What the kernel holds in memory is read at once. Of what it does not, it is asked for many files before the first is waited for: a disk that is asked for one thing after another
+//! is idle most of the time, and a tree that was last read yesterday is read from the disk.
+//!
 //! Owns the guess which files will be asked for, and reading them. Refuses to know what the bytes are for, and to judge what goes wrong: a file that
 //! cannot be read, or that changes meanwhile, is left to the consumer, who reads it with more care. Its invariant: what was
 //! read early is what the file held when its listed stat was taken, for after reading it was still the same inode with the same stat.
 
+use std::collections::VecDeque;
+use std::io::IoSliceMut;
 use std::ops::Range;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use rustix::fs::OFlags;
+use rustix::fs::{Advice, OFlags, fadvise};
+use rustix::io::{ReadWriteFlags, pread, preadv2, retry_on_intr};
+use rustix::process::{Resource, getrlimit};
 
 use super::open::open_untouched;
-use super::read::append_whole;
 use super::stat::stat_of;
 use super::walk::Listing;
 use super::xattr::{Xattrs, xattrs_of};
@@ -25,8 +32,14 @@ pub(super) const LISTING_BYTES: u64 = 512 << 10;
 /// Files above this size are never read early, in bytes: they are worth a look at where their data lies.
 const MOST_BYTES: u64 = 256 << 10;
 
-/// Threads that read, at most: each file is a handful of short system calls, and a disk likes more than one request at once.
+/// Threads that read, at most: each file is a handful of short system calls.
 const MOST_THREADS: usize = 4;
+
+/// Files that a thread has open while the disk brings them, at most…
+const MOST_AWAITED: usize = 64;
+
+/// …and all threads together no more than this share of the files that the process may have open.
+const SHARE_OF_FILES: u64 = 8;
 
 /// Which files are read early: those that the consumer will most likely want. A guess, not a promise.
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +62,7 @@ impl ReadAhead {
     }
 }
 
-/// Buffers that were used and may be filled again: a fresh one would cost a page fault for every four kilobytes.
+/// Buffers that were used and may be written over: a fresh one would cost a page fault for every four kilobytes.
 type Buffers = Arc<Mutex<Vec<Vec<u8>>>>;
 
 /// What was read early for the entries of one listing.
@@ -57,6 +70,7 @@ type Buffers = Arc<Mutex<Vec<Vec<u8>>>>;
 pub(super) struct Early {
     /// Ascending by entry.
     files: Vec<Read>,
+    /// As long as the longest use of this buffer.
     bytes: Vec<u8>,
     /// Where the buffer goes in the end.
     buffers: Option<Buffers>,
@@ -65,9 +79,7 @@ pub(super) struct Early {
 impl Drop for Early {
     fn drop(&mut self) {
         if let Some(buffers) = &self.buffers {
-            let mut bytes = std::mem::take(&mut self.bytes);
-            bytes.clear();
-            lock(buffers).push(bytes);
+            lock(buffers).push(std::mem::take(&mut self.bytes));
         }
     }
 }
@@ -109,13 +121,15 @@ pub(super) struct Job {
 /// Where no thread can be started.
 pub(super) fn start(ahead: ReadAhead) -> std::io::Result<(Sender<Job>, Vec<JoinHandle<()>>)> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let count = cores.min(MOST_THREADS);
+    let most_awaited = most_awaited(count);
     let (sender, jobs) = unbounded();
     let buffers = Buffers::default();
-    let threads = (0..cores.min(MOST_THREADS)).map(|_| {
+    let threads = (0..count).map(|_| {
         let (jobs, buffers): (Receiver<Job>, _) = (jobs.clone(), Arc::clone(&buffers));
         let read = move || {
             for Job { mut listing, reply } in jobs {
-                read_early(&mut listing, ahead, &buffers);
+                read_early(&mut listing, ahead, &buffers, most_awaited);
                 // An error says that nobody wants it any more.
                 let _ = reply.send(listing);
             }
@@ -125,38 +139,98 @@ pub(super) fn start(ahead: ReadAhead) -> std::io::Result<(Sender<Job>, Vec<JoinH
     Ok((sender, threads.collect::<std::io::Result<_>>()?))
 }
 
+/// Files that each of `threads` threads may have open while it waits for the disk.
+fn most_awaited(threads: usize) -> usize {
+    let share = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX) / SHARE_OF_FILES;
+    (usize::try_from(share).unwrap_or(usize::MAX) / threads).min(MOST_AWAITED)
+}
+
 fn lock(buffers: &Mutex<Vec<Vec<u8>>>) -> MutexGuard<'_, Vec<Vec<u8>>> {
     buffers.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn read_early(listing: &mut Listing, ahead: ReadAhead, buffers: &Buffers) {
-    let bytes = lock(buffers).pop().unwrap_or_default();
-    let mut early = Early { files: Vec::new(), bytes, buffers: Some(Arc::clone(buffers)) };
+fn read_early(listing: &mut Listing, ahead: ReadAhead, buffers: &Buffers, most_awaited: usize) {
+    let mut bytes = lock(buffers).pop().unwrap_or_default();
+    let mut files = Vec::new();
+    let mut awaited = VecDeque::with_capacity(most_awaited);
+    let mut end = 0;
     for (entry, found) in (0..).zip(&listing.entries) {
         let Some(stat) = found.stat.as_ref().ok().filter(|stat| ahead.wants(stat)) else { continue };
-        let start = early.bytes.len();
-        match read_still(listing, listing.name(found), stat, &mut early.bytes) {
-            Some(xattrs) => early.files.push(Read { entry, content: start..early.bytes.len(), xattrs }),
-            None => early.bytes.truncate(start),
+        let Some(file) = Opened::open(listing, entry, listing.name(found), stat, end) else { continue };
+        end = file.content.end;
+        if bytes.len() < end {
+            bytes.resize(end, 0);
         }
+        if file.is_read_at_once(&mut bytes) {
+            files.extend(file.if_still());
+            continue;
+        }
+        if awaited.len() >= most_awaited {
+            files.extend(awaited.pop_front().and_then(|first: Opened<'_>| first.read(&mut bytes)));
+        }
+        awaited.push_back(file);
     }
-    listing.early = early;
+    files.extend(awaited.into_iter().filter_map(|file| file.read(&mut bytes)));
+    files.sort_unstable_by_key(|read| read.entry);
+    listing.early = Early { files, bytes, buffers: Some(Arc::clone(buffers)) };
 }
 
-/// Appends the content of the file `name` and answers its attributes, if it is and stays the inode that `stat` was taken of, unchanged.
-///
-/// What stands there now is looked at only after reading. So what has just taken the file's place may be read, or not let itself be read: no link is
-/// followed, nothing is waited for, and what was read is dropped.
-fn read_still(listing: &Listing, name: &[u8], stat: &Stat, out: &mut Vec<u8>) -> Option<Xattrs> {
-    let fd = open_untouched(listing.dir.fd().ok()?, name, OFlags::NONBLOCK).ok()?;
-    let xattrs = xattrs_of(&fd).ok()?;
-    let size = usize::try_from(stat.meta.size).ok()?;
-    if append_whole(&fd, size, out).ok()? < size {
-        return None;
+/// A file that is being read.
+struct Opened<'a> {
+    fd: OwnedFd,
+    stat: &'a Stat,
+    entry: u32,
+    xattrs: Xattrs,
+    /// Its place in the buffer.
+    content: Range<usize>,
+}
+
+impl<'a> Opened<'a> {
+    /// Opens the file `name`, whose content is to stand in the buffer from `start` on.
+    ///
+    /// What stands there now is looked at only after reading. So what has just taken the file's place may be read, or not let itself be read: no link is
+    /// followed, nothing is waited for, and what was read is dropped.
+    fn open(listing: &Listing, entry: u32, name: &[u8], stat: &'a Stat, start: usize) -> Option<Self> {
+        let fd = open_untouched(listing.dir.fd().ok()?, name, OFlags::NONBLOCK).ok()?;
+        let xattrs = xattrs_of(&fd).ok()?;
+        let size = usize::try_from(stat.meta.size).ok()?;
+        Some(Self { fd, stat, entry, xattrs, content: start..start + size })
     }
-    let now = stat_of(&fd).ok()?;
-    // Writing a file back may change where its bytes lie, but no byte.
-    (Stat { allocated_bytes: stat.allocated_bytes, ..now } == *stat).then_some(xattrs)
+
+    /// Whether all of it was in memory. If not, the disk has been asked for it.
+    fn is_read_at_once(&self, bytes: &mut [u8]) -> bool {
+        let content = &mut bytes[self.content.clone()];
+        let size = content.len();
+        if size == 0 {
+            return true;
+        }
+        let read = preadv2(&self.fd, &mut [IoSliceMut::new(content)], 0, ReadWriteFlags::NOWAIT);
+        if read == Ok(size) {
+            return true;
+        }
+        // Advice: where it is not taken, reading waits.
+        let _ = fadvise(&self.fd, 0, None, Advice::WillNeed);
+        false
+    }
+
+    /// Waits for the content.
+    fn read(self, bytes: &mut [u8]) -> Option<Read> {
+        let mut rest = &mut bytes[self.content.clone()];
+        while !rest.is_empty() {
+            let offset = self.content.len() - rest.len();
+            let read = retry_on_intr(|| pread(&self.fd, &mut *rest, offset as u64)).ok().filter(|read| *read > 0)?;
+            rest = &mut rest[read..];
+        }
+        self.if_still()
+    }
+
+    /// What was read, if it is and stayed the inode that the stat was taken of, unchanged.
+    fn if_still(self) -> Option<Read> {
+        let now = stat_of(&self.fd).ok()?;
+        // Writing a file back may change where its bytes lie, but no byte.
+        let is_still = Stat { allocated_bytes: self.stat.allocated_bytes, ..now } == *self.stat;
+        is_still.then_some(Read { entry: self.entry, content: self.content, xattrs: self.xattrs })
+    }
 }
 
 #[cfg(test)]
@@ -236,6 +310,35 @@ mod tests {
         assert_eq!(number, count);
     }
 
+    /// A tree of files of all sizes, some in memory and some not, so that what is read at once and what is awaited alternate.
+    #[test]
+    fn files_come_whole_and_under_their_own_entries_in_whatever_order_they_were_read() {
+        let temp = tempfile::tempdir().unwrap();
+        let content = |number: usize| vec![u8::try_from(number).unwrap(); number * 977 % 70_000];
+        for number in 0..200 {
+            let path = temp.path().join(format!("{number:03}"));
+            std::fs::write(&path, content(number)).unwrap();
+            if number % 3 != 0 {
+                let file = File::open(&path).unwrap();
+                file.sync_all().unwrap();
+                fadvise(&file, 0, None, Advice::DontNeed).unwrap();
+            }
+        }
+        for most_awaited in [0, 1, 7, MOST_AWAITED] {
+            let walk = Walk::start(temp.path(), Options::default()).unwrap();
+            let mut seen = 0;
+            for mut listing in walk {
+                let ahead = ReadAhead { most_bytes: 100_000, since: None };
+                read_early(&mut listing, ahead, &Buffers::default(), most_awaited);
+                for at in 0..listing.entries.len() {
+                    assert!(listing.early(at).unwrap().content == content(seen), "{seen} with {most_awaited}");
+                    seen += 1;
+                }
+            }
+            assert_eq!(seen, 200);
+        }
+    }
+
     #[test]
     fn what_is_no_longer_what_was_listed_is_left_to_the_consumer() {
         let temp = tempfile::tempdir().unwrap();
@@ -254,7 +357,7 @@ mod tests {
             let times = std::fs::FileTimes::new().set_modified(std::time::SystemTime::UNIX_EPOCH);
             File::options().write(true).open(at(name)).unwrap().set_times(times).unwrap();
         }
-        read_early(&mut listing, ALL, &Buffers::default());
+        read_early(&mut listing, ALL, &Buffers::default(), 4);
         let read = (0..names.len()).filter(|at| listing.early(*at).is_some()).map(|at| names[at]);
         assert_eq!(read.collect::<Vec<_>>(), ["kept"]);
         assert_eq!(listing.early(2).unwrap().content, b"content");

@@ -123,7 +123,7 @@ impl AsFd for OpenFile {
 ///
 /// # Errors
 /// What `pread` says, or that there is no memory for so much; `out` is then as it was.
-pub(super) fn append_whole(fd: impl AsFd, size: usize, out: &mut Vec<u8>) -> io::Result<usize> {
+fn append_whole(fd: impl AsFd, size: usize, out: &mut Vec<u8>) -> io::Result<usize> {
     let begin = out.len();
     out.try_reserve(size)?;
     while out.len() < begin + size {

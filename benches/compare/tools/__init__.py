@@ -5,11 +5,11 @@ An adapter says how a tool does a thing, as a line of bash, or None where the to
 """
 from .borg import Borg
 from .bupstash import Bupstash
-from .dbakfs import Dbakfs
+from .dbakfs import Dbakfs, DbakfsVerify
 from .ext4 import Ext4
 from .restic import Restic
 from .rustic import Rustic
 from .squashfs import Squashfs
 from .tar_zstd import TarZstd
 
-TOOLS = {tool.name: tool for tool in (Ext4, TarZstd, Squashfs, Dbakfs, Bupstash, Restic, Borg, Rustic)}
+TOOLS = {tool.name: tool for tool in (Ext4, TarZstd, Squashfs, Dbakfs, DbakfsVerify, Bupstash, Restic, Borg, Rustic)}

@@ -12,7 +12,10 @@ SOURCE_NAME = "live"
 
 class Dbakfs(Tool):
     name = "dbakfs"
+    ours = True
     programs = (BINARY,)
+    # None of the others reads back what it has written.
+    verify = "off"
 
     def __init__(self, place):
         super().__init__(place)
@@ -24,7 +27,7 @@ class Dbakfs(Tool):
     def backup(self, source, tag):
         kind = "--full" if tag == "full" else "--differential"
         # Forced, because the others make a point of an unchanged tree too.
-        return f"{q(BINARY)} --quiet backup {q(source)} --name {SOURCE_NAME} {kind} --force --tag {tag}"
+        return f"{q(BINARY)} --quiet backup {q(source)} --name {SOURCE_NAME} {kind} --force --tag {tag} --verify {self.verify}"
 
     def list(self):
         """Lists the points."""
@@ -41,3 +44,13 @@ class Dbakfs(Tool):
 
     def root(self, source, tag, at):
         return f"{at}/{SOURCE_NAME}/tags/{tag}"
+
+
+class DbakfsVerify(Dbakfs):
+    """As it comes: each backup reads back what it has written. Of its mount there is nothing else to say."""
+
+    name = "dbakfs+verify"
+    verify = "written"
+
+    def mount(self, tag, at):
+        return None

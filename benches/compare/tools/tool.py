@@ -13,6 +13,7 @@ class Tool:
     name = ""
     programs = ()  # that must be installed
     server = True  # whether its mount is served by a process, which stays in the foreground; else by the kernel
+    ours = False  # then a failure of it ends the run
     nanoseconds = True  # whether it keeps times to the nanosecond
 
     def __init__(self, place):
