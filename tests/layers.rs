@@ -29,7 +29,7 @@ const MAY_USE: [(&str, &[&str]); 31] = [
     ("catalog", &["format", "storage", "cache"]),
     // The store as a whole.
     ("overlay", &["catalog", "bits", "format"]),
-    ("repository", &["overlay", "catalog", "pack", "storage", "cache", "policy", "format"]),
+    ("repository", &["overlay", "catalog", "pack", "index", "storage", "cache", "policy", "format"]),
     // What a person wrote about sources.
     ("settings", &["repository", "policy"]),
     // It copies chunks from pack to pack and writes catalogs anew.

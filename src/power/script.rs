@@ -272,7 +272,7 @@ impl Stage {
         let lock = WriterLock::take(&store, Wait::Never).map_err(say)?;
         let points = Points::list(store.storage()).map_err(say)?;
         let order = forgetting::unforget(&points, &numbers.iter().copied().collect()).map_err(say)?;
-        forgetting::write(&store, &lock, &order, None).map_err(say)
+        forgetting::write(&store, &lock, &order, None).map(drop).map_err(say)
     }
 
     pub(super) fn prune(&self) -> Result<prune::Report, PruneError> {
@@ -315,7 +315,7 @@ pub(super) fn forget(store: &Store, numbers: &[Number], with_differentials: bool
     let points = Points::list(store.storage()).map_err(say)?;
     let wanted = numbers.iter().copied().collect();
     let order = forgetting::forget(&points, &wanted, with_differentials).map_err(say)?;
-    forgetting::write(store, &lock, &order, Some(Timestamp::now())).map_err(say)
+    forgetting::write(store, &lock, &order, Some(Timestamp::now())).map(drop).map_err(say)
 }
 
 /// A prune that takes all it may.

@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 use crate::format::Number;
 
 use super::{PointNotes, Points, RepositoryError, Store, WriterLock};
-use crate::format::Timestamp;
+use crate::format::{Timestamp, layout};
+use crate::index::Index;
 
 /// Why points cannot be forgotten or brought back.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -103,6 +104,8 @@ pub fn unforget(points: &Points, wanted: &BTreeSet<Number>) -> Result<Vec<Number
 
 /// Notes in this order that the points were forgotten at `when`, or, with `None`, that they are not. What else is noted of them stays.
 ///
+/// A disk that is full is when people forget points. So where there is no room for a note, the index goes: the next backup makes it anew. Answers whether it went.
+///
 /// # Errors
 /// What is noted of a point cannot be read or written; the points before it are done.
 pub fn write(
@@ -110,13 +113,21 @@ pub fn write(
     lock: &WriterLock,
     order: &[Number],
     when: Option<Timestamp>,
-) -> Result<(), RepositoryError> {
+) -> Result<bool, RepositoryError> {
+    let mut made_room = false;
     for number in order {
         let mut notes = PointNotes::read(store.storage(), *number)?;
         notes.forgotten = when;
-        notes.write(store, lock, *number)?;
+        match notes.write(store, lock, *number) {
+            Err(RepositoryError::Storage(error)) if error.is_full() && !made_room => {
+                // Nobody has it open: that takes the writer lock. Where it cannot go, the disk is as full as before.
+                made_room = Index::set_aside(&store.path().join(layout::INDEX)).is_ok();
+                notes.write(store, lock, *number)?;
+            }
+            done => done?,
+        }
     }
-    Ok(())
+    Ok(made_room)
 }
 
 /// Notes of a point that retention must keep it, or need not; answers whether that was otherwise before.
