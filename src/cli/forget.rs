@@ -83,7 +83,9 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
     let wanted = numbers(&args.points, |address| resolve(&points, address))?;
     let order = forgetting::forget(&points, &wanted, args.with_differentials).map_err(refused)?;
     if !args.dry_run && forgetting::write(&store, &lock, &order, Some(Timestamp::now()))? {
-        output::complain("note: the disk is full: the index was removed to make room, and the next backup makes it anew");
+        output::complain(
+            "note: the disk is full: the index was removed to make room, and the next backup makes it anew",
+        );
     }
     let verb = if args.dry_run { "would forget" } else { "forgot" };
     for number in &order {

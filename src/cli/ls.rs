@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use dbakfs::catalog::Entry;
 use dbakfs::format::record::{Content, Status, xattrs};
 use dbakfs::format::{Kind, Timestamp};
-use dbakfs::overlay::{Layer, Node, PointTree};
+use dbakfs::overlay::{Directory, Layer, Node, PointTree, Records};
 use dbakfs::repository::CacheBytes;
 use dbakfs::repository::address::Exactness;
 use jiff::tz::TimeZone;
@@ -56,8 +56,9 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
     }
     // Depth first, the directories of one listing in their order.
     let mut waiting: Vec<(Vec<u8>, Node)> = vec![(Vec::new(), node)];
+    let mut met = Records::none_of(&tree);
     while let Some((prefix, directory)) = waiting.pop() {
-        let below = lister.list(&prefix, &directory)?;
+        let below = lister.list(&prefix, met.enter(&tree, &directory)?)?;
         if args.recursive {
             waiting.extend(below.into_iter().rev());
         }
@@ -73,9 +74,9 @@ struct Lister<'a> {
 
 impl Lister<'_> {
     /// Lists one directory; answers its subdirectories.
-    fn list(&self, prefix: &[u8], directory: &Node) -> Result<Vec<(Vec<u8>, Node)>> {
+    fn list(&self, prefix: &[u8], directory: Directory) -> Result<Vec<(Vec<u8>, Node)>> {
         let mut below = Vec::new();
-        let mut entries = self.tree.entries(self.tree.directory(directory)?);
+        let mut entries = self.tree.entries(directory);
         while let Some(pair) = entries.next_pair()? {
             let mut path = prefix.to_vec();
             if !path.is_empty() {

@@ -18,7 +18,7 @@ use content::Contents;
 use crate::catalog::Result as CatalogResult;
 use crate::format::record::{Flags, Status};
 use crate::format::{Kind, Meta};
-use crate::overlay::{Directory, Layer, Node, OverlayCursor, PointTree};
+use crate::overlay::{Directory, Layer, Node, OverlayCursor, PointTree, Records};
 use crate::repository::{ReadError, Reader};
 
 /// How an entry differs.
@@ -62,12 +62,15 @@ pub fn compare(
     after: &PointTree,
     take: &mut dyn FnMut(Change),
 ) -> Result<(), ReadError> {
-    let mut compare = Compare { trees: [before, after], contents: Contents::new(reader), take };
+    let met = [before, after].map(Records::none_of);
+    let mut compare = Compare { trees: [before, after], met, contents: Contents::new(reader), take };
     compare.run()
 }
 
 struct Compare<'a> {
     trees: [&'a PointTree; 2],
+    /// The directories that were entered, of each.
+    met: [Records; 2],
     contents: Contents<'a>,
     take: &'a mut dyn FnMut(Change),
 }
@@ -150,10 +153,11 @@ impl Compare<'_> {
         if let Some(kind) = self.change(before.as_ref(), after.as_ref())? {
             (self.take)(Change { kind, path: path.to_vec(), before: before.clone(), after: after.clone() });
         }
-        let directory = |node: Option<Node>, tree: &PointTree| {
-            node.filter(Node::is_directory).map(|node| tree.directory(&node)).transpose()
+        let enter = |node: Option<Node>, tree: &PointTree, met: &mut Records| {
+            node.filter(Node::is_directory).map(|node| met.enter(tree, &node)).transpose()
         };
-        let directories = [directory(before, self.trees[0])?, directory(after, self.trees[1])?];
+        let [met_before, met_after] = &mut self.met;
+        let directories = [enter(before, self.trees[0], met_before)?, enter(after, self.trees[1], met_after)?];
         let is_shared = match directories {
             [None, None] => true,
             [Some(before), Some(after)] => self.is_shared(before, after),

@@ -3,8 +3,10 @@
 //! Owns one bit for each record of each layer. Refuses to know what becomes of a record. Its invariant: a record is new once, so that a catalog that
 //! lists the same children in many directories, and those in many again, is no tree without end.
 
-use super::{Layer, Node, PointTree};
+use super::{Directory, Layer, Node, PointTree};
 use crate::bits::Bits;
+use crate::catalog::{CatalogError, Result};
+use crate::format::FormatError;
 
 /// A set of records of a point.
 #[derive(Clone, Debug)]
@@ -29,6 +31,19 @@ impl Records {
             Layer::Differential => self.differential.as_mut(),
         };
         bits.is_some_and(|bits| bits.set(node.entry.number()))
+    }
+
+    /// The children of a directory of `tree` that is met for the first time.
+    ///
+    /// # Errors
+    /// It was met before, or is no directory, or the catalog is damaged.
+    pub fn enter(&mut self, tree: &PointTree, node: &Node) -> Result<Directory> {
+        if self.add(node) {
+            return tree.directory(node);
+        }
+        let number = tree.catalog(node.layer).point().number;
+        let part = format!("record {}", node.entry.number());
+        Err(CatalogError::Damaged { number, part, source: FormatError::Impossible("directory in two places") })
     }
 
     /// Whether the record of `node` is in.

@@ -2,14 +2,15 @@
 
 use std::fs;
 
+use dbakfs::compare::compare;
 use dbakfs::format::record::{Content, Place};
 use dbakfs::format::table::Extent;
 use dbakfs::restore::{Notice, Options, Progress, restore};
 use dbakfs::verify::{Depth, verify};
 
-use crate::fuzz::stage::{FULL, on_stage, point};
+use crate::fuzz::stage::{DIFFERENTIAL, FULL, on_stage, point};
 use crate::fuzz::{shape, trees};
-use crate::seeds::{circle, differential, doubling, full, full_with};
+use crate::seeds::{circle, cut_short, differential, doubling, full, full_with};
 
 /// What a walk over the tree of a shape comes to: its entries, `Err` where the root itself cannot be listed.
 #[track_caller]
@@ -53,6 +54,20 @@ fn directories_that_are_listed_again_and_again_are_restored_once() {
         let verified = verify(&reader, Depth::Structure, &|_| {}, &mut |_| {}).unwrap();
         assert!(!verified.is_whole(), "verify sees it, too");
         fs::remove_dir_all(dest).unwrap();
+    });
+}
+
+#[test]
+fn directories_that_are_listed_again_and_again_end_a_comparison() {
+    on_stage(|stage| {
+        stage.put_catalog(FULL, &doubling());
+        stage.put_catalog(DIFFERENTIAL, &cut_short());
+        let reader = stage.reader();
+        let [full, differential] = [FULL, DIFFERENTIAL].map(|number| reader.tree(&point(number)).unwrap());
+        let mut told = 0;
+        let error = compare(&reader, &full, &differential, &mut |_| told += 1).unwrap_err();
+        assert!(error.to_string().contains("directory in two places"), "{error}");
+        assert!((1..100).contains(&told), "{told}");
     });
 }
 

@@ -145,6 +145,17 @@ pub(crate) fn doubling() -> Vec<u8> {
     hand.shape(FULL)
 }
 
+/// Over it: a link where the first directory was.
+pub(crate) fn cut_short() -> Vec<u8> {
+    let mut hand = Hand::default();
+    hand.push(DIFFERENTIAL, Kind::Symlink, b"a", Content::Inline, |_| {});
+    let root = hand.directory(0, 1);
+    hand.push(DIFFERENTIAL, Kind::Directory, b"", root, |record| {
+        (record.status, record.base) = (Status::Updated, Some(80));
+    });
+    hand.shape(DIFFERENTIAL)
+}
+
 /// A directory that holds itself, and names that do not rise.
 pub(crate) fn circle(names: [&[u8]; 2]) -> Vec<u8> {
     let mut hand = Hand::default();
