@@ -214,7 +214,8 @@ const WITHOUT_CONTENT: &str = "repair: content of catalogs/N.catalog.damaged-1";
 
 #[test]
 fn every_sync_of_a_repair_is_missed_when_it_is_left_out() {
-    let effort = Effort { survivals: 5, every_index: false, ..Effort::from_environment() };
+    // The plain answers show each of them.
+    let effort = Effort { survivals: 4, every_index: false, ..Effort::from_environment() };
     let lives = WOUNDS.map(|wound| (wound, wound.life()));
     let mut of_all: BTreeMap<String, Vec<(usize, Vec<usize>)>> = BTreeMap::new();
     for (life, (_, script)) in lives.iter().enumerate() {
