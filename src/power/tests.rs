@@ -8,6 +8,7 @@ use super::script::{self, Script};
 use super::search::{Effort, search};
 use super::wounds::WOUNDS;
 use crate::backup::Mode;
+use crate::format::layout;
 use crate::storage::recorder::Event;
 
 /// The life of a store, recorded once for all tests that run at the same time; the last of them removes its files.
@@ -185,7 +186,7 @@ fn a_repair_that_is_cut_loses_nothing_and_the_next_one_ends_it() {
 }
 
 /// All syncs that a repair makes, on stores with these wounds.
-const SITES_OF_REPAIR: [&str; 21] = [
+const SITES_OF_REPAIR: [&str; 23] = [
     "all: content of marks.toml",
     "all: content of points/N.toml",
     "all: content of store.toml",
@@ -202,15 +203,22 @@ const SITES_OF_REPAIR: [&str; 21] = [
     "repair: content of catalogs/N.catalog",
     "repair: content of packs/xx/N.pack",
     "repair: names in catalogs/: catalogs/N.catalog named",
+    "repair: names in catalogs/: catalogs/N.catalog named again",
     "repair: names in catalogs/: catalogs/N.catalog.damaged named",
     "repair: names in catalogs/: catalogs/N.catalog.damaged-1 named",
     "repair: names in packs/xx/: packs/xx/N.pack named",
+    "repair: names in packs/xx/: packs/xx/N.pack named again",
     "repair: names in packs/xx/: packs/xx/N.pack.damaged named",
     WITHOUT_CONTENT,
 ];
 
 /// The one that is not needed: the file is empty, and says by its name alone that there was a backup.
 const WITHOUT_CONTENT: &str = "repair: content of catalogs/N.catalog.damaged-1";
+
+/// Whether a sync is for the name of a file that was set aside before.
+fn is_of_put_back(script: &Script, at: usize) -> bool {
+    matches!(&script.log[at - 1], Event::Renamed { from, .. } if from.name.contains(layout::DAMAGED_SUFFIX))
+}
 
 #[test]
 fn every_sync_of_a_repair_is_missed_when_it_is_left_out() {
@@ -220,7 +228,12 @@ fn every_sync_of_a_repair_is_missed_when_it_is_left_out() {
     let mut of_all: BTreeMap<String, Vec<(usize, Vec<usize>)>> = BTreeMap::new();
     for (life, (_, script)) in lives.iter().enumerate() {
         for (site, places) in sites(script, Some("repair")) {
-            of_all.entry(site).or_default().push((life, places));
+            let (back, others): (Vec<_>, Vec<_>) = places.into_iter().partition(|at| is_of_put_back(script, *at));
+            for (site, places) in [(format!("{site} again"), back), (site, others)] {
+                if !places.is_empty() {
+                    of_all.entry(site).or_default().push((life, places));
+                }
+            }
         }
     }
     let mut unnoticed = Vec::new();
