@@ -198,8 +198,9 @@ impl Run<'_> {
             let counts = tree.point().counts;
             self.progress.expect(counts.files + counts.directories + counts.others);
         }
-        // Nothing can be said to be unchanged where the newest point itself cannot be compared with.
-        let newest = points.backups_of(self.name.as_str()).map(|point| point.number).max();
+        // Nothing can be said to be unchanged where the newest point itself cannot be compared with. It may not have the highest number: the backup that has was made while nobody
+        // could read what a repair has put back since, so its time did not rise.
+        let newest = points.backups_of(self.name.as_str()).max_by_key(|point| point.time).map(|point| point.number);
         let is_newest = newest.is_some() && newest == ground.previous.as_ref().map(|tree| tree.point().number);
         let distrusted = notes::distrusted(&points.notes);
         let mut engine = self.engine(&reader, &ground, &distrusted, number, id, is_newest)?;

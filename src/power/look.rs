@@ -61,12 +61,14 @@ fn below(path: &Path, name: &str, shown: &mut Shown, firsts: &mut HashMap<u64, S
     }
 }
 
-/// A point in time; what cannot be read is an error.
-pub(super) fn point(reader: &Reader, tree: &PointTree) -> Result<Shown, String> {
+/// A point in time: what can be read of it. What cannot is told to `wrong`.
+pub(super) fn point(reader: &Reader, tree: &PointTree, wrong: &mut dyn FnMut(String)) -> Shown {
     let mut shown = Shown::new();
-    let root = tree.root().map_err(|error| error.to_string())?;
-    node(reader, tree, &root, "", &mut shown, &mut HashMap::new())?;
-    Ok(shown)
+    match tree.root() {
+        Ok(root) => node(reader, tree, &root, "", &mut shown, &mut HashMap::new(), wrong),
+        Err(error) => wrong(error.to_string()),
+    }
+    shown
 }
 
 fn node(
@@ -76,16 +78,16 @@ fn node(
     name: &str,
     shown: &mut Shown,
     firsts: &mut HashMap<record::Birth, String>,
-) -> Result<(), String> {
-    let failed = |error: &dyn std::fmt::Display| format!("{name:?} cannot be read: {error}");
+    wrong: &mut dyn FnMut(String),
+) {
     let record = node_.entry.record();
     let meta = record.meta;
     let content = match meta.kind {
         Kind::File => {
             let mut content = Vec::new();
-            reader
-                .read(tree.catalog(node_.layer), &node_.entry, 0, usize::MAX, &mut content)
-                .map_err(|error| failed(&error))?;
+            if let Err(error) = reader.read(tree.catalog(node_.layer), &node_.entry, 0, usize::MAX, &mut content) {
+                return wrong(format!("{name:?} cannot be read: {error}"));
+            }
             content
         }
         Kind::Symlink => node_.entry.inline().to_vec(),
@@ -102,15 +104,22 @@ fn node(
     let owner = (meta.uid, meta.gid);
     shown.insert(name.to_owned(), line(meta.kind, meta.mode, owner, meta.size, mtime, &content, &xattrs, &first));
     if meta.kind == Kind::Directory {
-        let directory = tree.directory(node_).map_err(|error| failed(&error))?;
-        let mut entries = tree.entries(directory);
-        while let Some(child) = entries.next_node().map_err(|error| failed(&error))? {
-            let own = String::from_utf8(child.entry.name().to_vec()).unwrap();
-            let path = if name.is_empty() { own } else { format!("{name}/{own}") };
-            node(reader, tree, &child, &path, shown, firsts)?;
+        let mut entries = match tree.directory(node_) {
+            Ok(directory) => tree.entries(directory),
+            Err(error) => return wrong(format!("{name:?} cannot be listed: {error}")),
+        };
+        loop {
+            match entries.next_node() {
+                Ok(Some(child)) => {
+                    let own = String::from_utf8(child.entry.name().to_vec()).unwrap();
+                    let path = if name.is_empty() { own } else { format!("{name}/{own}") };
+                    node(reader, tree, &child, &path, shown, firsts, wrong);
+                }
+                Ok(None) => return,
+                Err(error) => return wrong(format!("{name:?} cannot be listed: {error}")),
+            }
         }
     }
-    Ok(())
 }
 
 #[allow(clippy::too_many_arguments, reason = "everything that a backup keeps")]

@@ -97,6 +97,11 @@ impl<'a> Medium<'a> {
                 Event::Written { file, .. } | Event::Cut { file, .. } => {
                     medium.files.get_mut(file).expect("a file is made first").changes.push(event);
                 }
+                Event::Damaged { file, .. } => {
+                    let file = medium.files.get_mut(file).expect("a file is made first");
+                    file.changes.push(event);
+                    file.durable = file.changes.len();
+                }
                 Event::Synced { object, .. } if !is_dropped(at) => medium.sync(*object),
                 Event::Synced { .. } => {}
             }
@@ -229,6 +234,7 @@ fn written(changes: &[&Event]) -> Vec<u8> {
                 bytes[at..at + more.len()].copy_from_slice(more);
             }
             Event::Cut { len, .. } => bytes.resize(usize::try_from(*len).unwrap(), 0),
+            Event::Damaged { bytes: other, .. } => bytes.clone_from(other),
             _ => unreachable!("only writing changes a file"),
         }
     }

@@ -5,7 +5,10 @@
 
 mod look;
 mod medium;
+mod mending;
 mod oracle;
 mod script;
 mod search;
 mod tests;
+mod world;
+mod wounds;

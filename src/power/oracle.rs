@@ -7,8 +7,9 @@ use std::fs;
 use std::path::Path;
 
 use super::look::Shown;
-use super::script::{self, CACHE, Script, Step, World, say};
-use crate::backup::{Mode, Outcome};
+use super::script::{self, CACHE, Script, Step, say};
+use super::world::World;
+use crate::backup::{BackupError, Done, Mode, Options, Outcome};
 use crate::format::{Number, layout};
 use crate::repository::{Reader, Store};
 use crate::verify::{Depth, verify};
@@ -16,11 +17,11 @@ use crate::verify::{Depth, verify};
 /// What must be true, and what may be.
 pub(super) struct Promise<'a> {
     /// What everybody knew before: what it says must be, if `after` says so, too.
-    before: World,
+    pub(super) before: World,
     /// What steps were doing when they were killed or the power went.
     may: Vec<&'a World>,
     /// Whether the last step had said that it was done.
-    is_done: bool,
+    pub(super) is_done: bool,
     /// The last step.
     pub(super) step: usize,
 }
@@ -57,7 +58,7 @@ impl<'a> Promise<'a> {
     }
 
     /// What the last step came to.
-    fn after(&self) -> &World {
+    pub(super) fn after(&self) -> &World {
         self.may.last().expect("there is a step at least")
     }
 
@@ -111,7 +112,7 @@ impl<'a> Promise<'a> {
     }
 }
 
-fn differ(known: &Shown, found: &Shown) -> String {
+pub(super) fn differ(known: &Shown, found: &Shown) -> String {
     let names: BTreeSet<&String> = known.keys().chain(found.keys()).collect();
     let first = names.into_iter().find(|name| known.get(*name) != found.get(*name));
     let of = |shown: &Shown| first.and_then(|name| shown.get(name)).cloned().unwrap_or_default();
@@ -140,69 +141,89 @@ pub(super) fn check(script: &Script, promise: &Promise<'_>, base: &Path, index: 
         return Err("a catalog that was removed is back".to_owned());
     }
     lay_index(script, index, &path);
+    let going = Going { look: World::look, back_up: script::back_up, verify: whole };
+    going.on(script, &store, &found, promise.highest())
+}
 
-    let done = script::back_up(&store, &script.source, &script::tagged(&["next"], Mode::Auto))
-        .map_err(|error| format!("the next backup: {}", say(error)))?;
-    let number = match &done.outcome {
-        Outcome::Made(made) if found.points.keys().any(|number| *number >= made.point.number) => {
-            return Err(format!("the next backup has the number {}, which is taken", made.point.number));
-        }
-        Outcome::Made(made) if made.point.number.0 <= promise.highest() => {
-            return Err(format!("the next backup has the number {}, which was used", made.point.number));
-        }
-        Outcome::Made(made) => made.point.number,
-        Outcome::Unchanged(point) => point.number,
-        Outcome::Tried { .. } => return Err("the next backup only tried".to_owned()),
-    };
-    let after = World::look(&path).map_err(|error| format!("after the next backup: {error}"))?;
-    if after.points[&number].tree != script.shown {
-        return Err(format!("the next backup is wrong: {}", differ(&script.shown, &after.points[&number].tree)));
-    }
-    for (number, seen) in &found.points {
-        if after.points.get(number).is_none_or(|now| now.tree != seen.tree || now.is_forgotten != seen.is_forgotten) {
-            return Err(format!("the next backup changed backup {number}"));
-        }
-    }
+/// How a store is gone on with: what is done, and how it is looked at.
+pub(super) struct Going {
+    pub(super) look: fn(&Path) -> Result<World, String>,
+    pub(super) back_up: fn(&Store, &Path, &Options) -> Result<Done, BackupError>,
+    /// Every byte, at the time that is named; answers how many packs nobody needs.
+    pub(super) verify: fn(&Store, &str) -> Result<u64, String>,
+}
 
-    let base_of = |number| {
-        Reader::open(store.clone(), CACHE)
-            .and_then(|reader| reader.points())
-            .map_err(say)
-            .map(|points| points.get(number).map(crate::format::Point::series))
-    };
-    let series = base_of(number)?.ok_or("the next backup is not listed")?;
-    let kept = [Some(number), Some(series), after.points.keys().next().copied()];
-    let others: Vec<Number> = after
-        .points
-        .iter()
-        .filter(|(number, seen)| !seen.is_forgotten && **number != series && !kept.contains(&Some(**number)))
-        .map(|(number, _)| *number)
-        .collect();
-    script::forget(&store, &others, true).map_err(|error| format!("forgetting what can be: {error}"))?;
-    script::prune(&store).map_err(|error| format!("the next prune: {}", say(error)))?;
-    let pruned = World::look(&path).map_err(|error| format!("after the next prune: {error}"))?;
-    for (number, seen) in &pruned.points {
-        if after.points.get(number).is_none_or(|before| before.tree != seen.tree) {
-            return Err(format!("the next prune changed backup {number}"));
+impl Going {
+    /// The next backup, then a prune of all that need not stay: on a store that shows what was `found`, after no number above `highest` was given away.
+    pub(super) fn on(&self, script: &Script, store: &Store, found: &World, highest: u32) -> Result<(), String> {
+        let Self { look, back_up, verify } = self;
+        let path = store.path();
+        let done = back_up(store, &script.source, &script::tagged(&["next"], Mode::Auto))
+            .map_err(|error| format!("the next backup: {}", say(error)))?;
+        let number = match &done.outcome {
+            Outcome::Made(made) if found.points.keys().any(|number| *number >= made.point.number) => {
+                return Err(format!("the next backup has the number {}, which is taken", made.point.number));
+            }
+            Outcome::Made(made) if made.point.number.0 <= highest => {
+                return Err(format!("the next backup has the number {}, which was used", made.point.number));
+            }
+            Outcome::Made(made) => made.point.number,
+            Outcome::Unchanged(point) => point.number,
+            Outcome::Tried { .. } => return Err("the next backup only tried".to_owned()),
+        };
+        let after = look(path).map_err(|error| format!("after the next backup: {error}"))?;
+        if after.points[&number].tree != script.shown {
+            return Err(format!("the next backup is wrong: {}", differ(&script.shown, &after.points[&number].tree)));
         }
+        for (number, seen) in &found.points {
+            if after.points.get(number).is_none_or(|now| now.tree != seen.tree || now.is_forgotten != seen.is_forgotten)
+            {
+                return Err(format!("the next backup changed backup {number}"));
+            }
+        }
+
+        let base_of = |number| {
+            Reader::open(store.clone(), CACHE)
+                .and_then(|reader| reader.points())
+                .map_err(say)
+                .map(|points| points.get(number).map(crate::format::Point::series))
+        };
+        let series = base_of(number)?.ok_or("the next backup is not listed")?;
+        let kept = [Some(number), Some(series), after.points.keys().next().copied()];
+        let others: Vec<Number> = after
+            .points
+            .iter()
+            .filter(|(number, seen)| !seen.is_forgotten && **number != series && !kept.contains(&Some(**number)))
+            .map(|(number, _)| *number)
+            .collect();
+        script::forget(store, &others, true).map_err(|error| format!("forgetting what can be: {error}"))?;
+        script::prune(store).map_err(|error| format!("the next prune: {}", say(error)))?;
+        let pruned = look(path).map_err(|error| format!("after the next prune: {error}"))?;
+        for (number, seen) in &pruned.points {
+            if after.points.get(number).is_none_or(|before| before.tree != seen.tree) {
+                return Err(format!("the next prune changed backup {number}"));
+            }
+        }
+        if kept.iter().flatten().any(|number| !after.points[number].is_forgotten && !pruned.points.contains_key(number))
+        {
+            return Err("the next prune removed a point that was not forgotten".to_owned());
+        }
+        let orphans = verify(store, "after the next prune")?;
+        if orphans > 0 {
+            return Err(format!("{orphans} packs that nobody needs are left"));
+        }
+        let rest = |name: &str| name.starts_with(".tmp-") || name.ends_with(layout::REMOVED_SUFFIX);
+        if has(path, &rest) {
+            return Err("the next prune left temporaries or removed catalogs".to_owned());
+        }
+        // Tags of a point that never came to be stay, and nobody reads them.
+        let is_left =
+            |(number, is_forgotten): &(&Number, &bool)| **is_forgotten && !pruned.points.contains_key(*number);
+        if let Some((number, _)) = pruned.noted.iter().find(is_left) {
+            return Err(format!("the next prune left what was noted of backup {number}, which is gone"));
+        }
+        Ok(())
     }
-    if kept.iter().flatten().any(|number| !after.points[number].is_forgotten && !pruned.points.contains_key(number)) {
-        return Err("the next prune removed a point that was not forgotten".to_owned());
-    }
-    let orphans = whole(&store, "after the next prune")?;
-    if orphans > 0 {
-        return Err(format!("{orphans} packs that nobody needs are left"));
-    }
-    let rest = |name: &str| name.starts_with(".tmp-") || name.ends_with(layout::REMOVED_SUFFIX);
-    if has(&path, &rest) {
-        return Err("the next prune left temporaries or removed catalogs".to_owned());
-    }
-    // Tags of a point that never came to be stay, and nobody reads them.
-    let is_left = |(number, is_forgotten): &(&Number, &bool)| **is_forgotten && !pruned.points.contains_key(*number);
-    if let Some((number, _)) = pruned.noted.iter().find(is_left) {
-        return Err(format!("the next prune left what was noted of backup {number}, which is gone"));
-    }
-    Ok(())
 }
 
 /// Verifies every byte; answers how many packs nobody needs.
@@ -223,7 +244,7 @@ fn has(path: &Path, is_it: &dyn Fn(&str) -> bool) -> bool {
     })
 }
 
-fn lay_index(script: &Script, index: IndexIs, store: &Path) {
+pub(super) fn lay_index(script: &Script, index: IndexIs, store: &Path) {
     let path = store.join(layout::INDEX);
     fs::remove_dir_all(&path).unwrap();
     match index {

@@ -3,7 +3,6 @@
 //! Owns the operations and the small tree that they work on. Refuses to judge. Its invariant: what is known after a step was read from the living store, once it
 //! was done.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -13,16 +12,15 @@ use rustix::fs::{XattrFlags, setxattr};
 use tempfile::TempDir;
 
 use super::look::{self, Shown};
+use super::world::World;
 use crate::backup::{self, BackupError, Choice, Decision, Done, Mode, Notice, Outcome, Session, Subject};
 use crate::format::{Number, Timestamp, layout};
-use crate::pack;
 use crate::policy::decision::DecisionRules;
 use crate::policy::surge::SurgeRules;
 use crate::prune::{self, PruneError};
+use crate::repair;
 use crate::repository::config::Chunking;
-use crate::repository::{
-    CacheBytes, Points, Reader, ReaderWait, SourceName, SourceNotes, Store, Tag, WriterLock, forgetting,
-};
+use crate::repository::{CacheBytes, Points, ReaderWait, SourceName, Store, Tag, WriterLock, forgetting};
 use crate::source;
 use crate::storage::Wait;
 use crate::storage::recorder::{Event, Recorder};
@@ -35,8 +33,14 @@ pub(super) const STORE: &str = "new/store";
 pub(super) const CACHE: CacheBytes = CacheBytes { catalogs: 1 << 20, blocks: 1 << 20 };
 
 /// The commands of steps whose names hold a word; all others back up.
-const COMMANDS: [(&str, &str); 4] =
-    [("init", "init"), ("forget", "forget"), ("prune", "prune"), ("rebuild-index", "rebuild-index")];
+const COMMANDS: [(&str, &str); 6] = [
+    ("init", "init"),
+    ("forget", "forget"),
+    ("prune", "prune"),
+    ("rebuild-index", "rebuild-index"),
+    ("damage", "damage"),
+    ("repair", "repair"),
+];
 
 /// Everything small, so that a few kilobytes are cut into several chunks, blocks and extents.
 const CHUNKING: Chunking = Chunking {
@@ -75,30 +79,6 @@ pub(super) struct Step {
     pub(super) has_returned: bool,
     /// What was seen then.
     pub(super) after: World,
-}
-
-/// What can be seen of a store.
-#[derive(Clone, Default)]
-pub(super) struct World {
-    pub(super) points: BTreeMap<Number, Seen>,
-    /// The highest number that was ever given.
-    pub(super) highest: u32,
-    /// The packs that are there.
-    pub(super) packs: BTreeSet<String>,
-    /// Of which points anything is noted, and whether it is that they were forgotten.
-    pub(super) noted: BTreeMap<Number, bool>,
-    /// The last success, as is noted of the source.
-    pub(super) success: Option<(Option<Timestamp>, Option<Number>)>,
-    /// Whether there is a store.
-    pub(super) exists: bool,
-}
-
-/// What can be seen of a point.
-#[derive(Clone, PartialEq, Eq)]
-pub(super) struct Seen {
-    pub(super) tree: Arc<Shown>,
-    pub(super) tags: BTreeSet<Tag>,
-    pub(super) is_forgotten: bool,
 }
 
 /// A store that is worked on while it is recorded.
@@ -149,7 +129,17 @@ impl Stage {
         let end = self.recorder.len();
         // Looking takes a lease: a change, too, but one of which nobody promises anything.
         let command = COMMANDS.iter().find(|(step, _)| name.contains(step)).map_or("backup", |(_, command)| command);
-        self.steps.push(Step { name, command, end, has_returned, after: World::look(&self.store()).unwrap() });
+        let after = World::of_damaged(&self.store());
+        let is_damaged = self.steps.iter().any(|step| step.command == "damage") || command == "damage";
+        assert!(is_damaged || after.problems.is_empty(), "{name}: {:?}", after.problems);
+        self.steps.push(Step { name, command, end, has_returned, after });
+    }
+
+    /// The file of a pack that the last step has made.
+    pub(super) fn new_pack(&self) -> PathBuf {
+        let [.., before, last] = &self.steps[..] else { panic!("two steps at least") };
+        let id = last.after.packs.difference(&before.after.packs).next().expect("it made a pack");
+        self.store().join(layout::pack(&id.parse().expect("it is a pack's name")))
     }
 
     /// Keeps a copy of the index as it is now.
@@ -260,7 +250,7 @@ impl Stage {
 
     /// A backup that may complain.
     pub(super) fn back_up_somehow(&self, options: &backup::Options) -> Result<Done, BackupError> {
-        run_backup(&Store::open(&self.store())?, &self.source(), options, &|_| ())
+        back_up_somehow(&Store::open(&self.store())?, &self.source(), options)
     }
 
     pub(super) fn forget(&self, numbers: &[Number], with_differentials: bool) -> Result<(), String> {
@@ -298,6 +288,11 @@ pub(super) fn back_up(store: &Store, source: &Path, options: &backup::Options) -
     Ok(done)
 }
 
+/// A backup that may complain.
+pub(super) fn back_up_somehow(store: &Store, source: &Path, options: &backup::Options) -> Result<Done, BackupError> {
+    run_backup(store, source, options, &|_| ())
+}
+
 fn run_backup(
     store: &Store,
     source: &Path,
@@ -331,6 +326,17 @@ pub(super) fn prune(store: &Store) -> Result<prune::Report, PruneError> {
     prune::prune(store, &lock, &options, &|| false, &mut |_| {})
 }
 
+/// What the command does: the description, everything else, the index.
+pub(super) fn repair(path: &Path) -> Result<repair::Report, String> {
+    Store::mend_description(path).map_err(say)?;
+    let store = Store::open(path).map_err(say)?;
+    let lock = WriterLock::take(&store, Wait::Never).map_err(say)?;
+    let report = repair::repair(&store, &lock, &|| false, &|_| (), &mut |_| ()).map_err(say)?;
+    drop(lock);
+    backup::rebuild_index(&store, Wait::Never, &|_| ()).map_err(say)?;
+    Ok(report)
+}
+
 pub(super) fn tagged(tags: &[&str], mode: Mode) -> backup::Options {
     let tags = tags.iter().map(|tag| Tag::new(tag).expect("it is a tag")).collect();
     let (rules, alarm) = (DecisionRules::lasting(), SurgeRules::NEVER);
@@ -341,39 +347,6 @@ pub(super) fn made(done: Done) -> (Number, Decision) {
     match done.outcome {
         Outcome::Made(made) => (made.point.number, done.decision),
         other => panic!("no point was made: {other:?}"),
-    }
-}
-
-impl World {
-    /// Looks at a living store, with everything in it.
-    pub(super) fn look(path: &Path) -> Result<Self, String> {
-        if !path.join(layout::STORE_TOML).exists() {
-            return Ok(Self::default());
-        }
-        let store = Store::open(path).map_err(say)?;
-        let reader = Reader::open(store.clone(), CACHE).map_err(say)?;
-        let points = reader.points().map_err(say)?;
-        if let Some(problem) = points.problems.first() {
-            return Err(format!("the listing says: {problem}"));
-        }
-        if let Some(number) = points.unreadable.first() {
-            return Err(format!("backup {number} cannot be read"));
-        }
-        let mut world = Self { exists: true, ..Self::default() };
-        let living = points.points.iter().map(|point| (point, false));
-        for (point, is_forgotten) in living.chain(points.forgotten.iter().map(|point| (point, true))) {
-            let tree = reader.tree(point).map_err(|error| format!("backup {}: {error}", point.number))?;
-            let tree = look::point(&reader, &tree).map_err(|error| format!("backup {}: {error}", point.number))?;
-            let tags = points.notes_of(point.number).tags;
-            world.points.insert(point.number, Seen { tree: Arc::new(tree), tags, is_forgotten });
-        }
-        world.highest = crate::repository::marks::Marks::read(store.storage()).map_err(say)?.highest;
-        world.packs = pack::list(store.storage()).map_err(say)?.iter().map(|pack| pack.id.to_string()).collect();
-        let name = SourceName::new(SOURCE).expect("it is a name");
-        let notes = SourceNotes::read(store.storage(), &name).map_err(say)?;
-        world.success = notes.map(|notes| (notes.last_success, notes.last_point));
-        world.noted = points.notes.iter().map(|(number, notes)| (*number, notes.forgotten.is_some())).collect();
-        Ok(world)
     }
 }
 

@@ -5,12 +5,13 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use super::medium::{self, Image, Medium, Survival};
-use super::oracle::{self, INDEXES, IndexIs, Promise};
+use super::oracle::{INDEXES, IndexIs, Promise};
 use super::script::{self, Script};
 
 /// How hard is searched.
@@ -46,6 +47,9 @@ impl Effort {
         }
     }
 }
+
+/// What judges a state: the store in an image that was written out.
+pub(super) type Oracle = fn(&Script, &Promise<'_>, &Path, IndexIs) -> Result<(), String>;
 
 /// What went wrong, and how to see it again.
 #[derive(Debug)]
@@ -86,6 +90,7 @@ impl fmt::Display for Tried {
 /// Cuts the power after each number of changes in `cuts`, syncs in `dropped` not being made; the first failure ends it.
 pub(super) fn search(
     script: &Script,
+    oracle: Oracle,
     cuts: &[usize],
     dropped: &(dyn Fn(usize) -> bool + Sync),
     effort: Effort,
@@ -110,7 +115,7 @@ pub(super) fn search(
                         return;
                     }
                     states.fetch_add(1, Ordering::Relaxed);
-                    if let Err(what) = tried(script, &promise, &image, *index) {
+                    if let Err(what) = tried(script, oracle, &promise, &image, *index) {
                         let step = script.steps[promise.step].name;
                         let found = Failure { step, cut, what, survival, index: *index, seed: effort.seed };
                         failure.lock().unwrap().get_or_insert(found);
@@ -129,10 +134,10 @@ pub(super) fn search(
     failure.into_inner().unwrap().map_or(Ok(tried), Err)
 }
 
-fn tried(script: &Script, promise: &Promise<'_>, image: &Image, index: IndexIs) -> Result<(), String> {
+fn tried(script: &Script, oracle: Oracle, promise: &Promise<'_>, image: &Image, index: IndexIs) -> Result<(), String> {
     let scratch = script::scratch();
     medium::write(image, scratch.path());
-    let answer = catch_unwind(AssertUnwindSafe(|| oracle::check(script, promise, scratch.path(), index)));
+    let answer = catch_unwind(AssertUnwindSafe(|| oracle(script, promise, scratch.path(), index)));
     answer.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         Err(format!(

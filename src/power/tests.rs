@@ -2,9 +2,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Instant;
 
+use super::mending;
+use super::oracle;
 use super::script::{self, Script};
 use super::search::{Effort, search};
+use super::wounds::WOUNDS;
 use crate::backup::Mode;
+use crate::format::layout;
 use crate::storage::recorder::Event;
 
 /// The life of a store, recorded once for all tests that run at the same time; the last of them removes its files.
@@ -23,7 +27,7 @@ fn no_power_cut_costs_what_was_promised() {
     let began = Instant::now();
     let (effort, life) = (Effort::from_environment(), life());
     let cuts: Vec<usize> = (0..=life.steps.last().unwrap().end).collect();
-    match search(&life, &cuts, &|_| false, effort) {
+    match search(&life, oracle::check, &cuts, &|_| false, effort) {
         Ok(tried) => println!("{effort:?}: {tried} in {:?}", began.elapsed()),
         Err(failure) => panic!("{failure}"),
     }
@@ -58,12 +62,13 @@ const SITES: [&str; 25] = [
     "prune: names in packs/xx/: packs/xx/N.pack removed",
 ];
 
-/// Every sync, by what it is for, with its places in the log. What several commands have code of their own for is a site for each.
-fn sites(script: &Script) -> BTreeMap<String, Vec<usize>> {
+/// Every sync that a command makes (any, if none is named), by what it is for, with its places in the log. What several commands have code of their own for is a site for each.
+fn sites(script: &Script, of: Option<&str>) -> BTreeMap<String, Vec<usize>> {
     let mut sites: BTreeMap<_, Vec<usize>> = BTreeMap::new();
     for (at, event) in script.log.iter().enumerate() {
         if let Event::Synced { what, .. } = event
             && let Some(step) = script.steps.iter().find(|step| at < step.end)
+            && of.is_none_or(|of| of == step.command)
         {
             let has_own_code = what.contains(".catalog") || what.contains(".pack");
             let command = if has_own_code { step.command } else { "all" };
@@ -79,11 +84,11 @@ fn every_sync_is_missed_when_it_is_left_out() {
     let effort = Effort { survivals: 5, every_index: false, ..Effort::from_environment() };
     let life = life();
     let end = life.steps.last().unwrap().end;
-    let sites = sites(&life);
+    let sites = sites(&life, None);
     let mut unnoticed = Vec::new();
     for (site, places) in &sites {
         let cuts: Vec<usize> = (places[0] + 1..=end).collect();
-        match search(&life, &cuts, &|at| places.contains(&at), effort) {
+        match search(&life, oracle::check, &cuts, &|at| places.contains(&at), effort) {
             Ok(_) => unnoticed.push(site),
             Err(failure) => println!("without {site}: {failure}"),
         }
@@ -144,17 +149,105 @@ fn what_a_killed_command_left_is_durable_before_it_is_built_upon() {
         let script = killed(command, before);
         let at = script.steps.iter().position(|step| !step.has_returned).unwrap();
         let cuts: Vec<usize> = (script.steps[at].end..=script.steps[at + 1].end).collect();
-        match search(&script, &cuts, &|_| false, effort) {
+        match search(&script, oracle::check, &cuts, &|_| false, effort) {
             Ok(tried) => println!("{command} killed before {before}: {tried} until {:?}", began.elapsed()),
             Err(failure) => panic!("{command} killed before {before}: {failure}"),
         }
         // The same without what the next writer makes durable at its beginning.
         let is_left_out =
             |at: usize| matches!(&script.log[at], Event::Synced { what, .. } if what.ends_with("as found"));
-        if let Err(failure) = search(&script, &cuts, &is_left_out, effort) {
+        if let Err(failure) = search(&script, oracle::check, &cuts, &is_left_out, effort) {
             println!("noticed: {failure}");
             noticed += 1;
         }
     }
     assert!(noticed >= 5, "what the next writer makes durable is never missed: {noticed}");
+}
+
+/// Where the power is cut in a life with a repair: in it, and in all that follows.
+fn cuts_of_mending(script: &Script) -> Vec<usize> {
+    let damage = script.steps.iter().find(|step| step.command == "damage").expect("there is damage");
+    (damage.end..=script.steps.last().unwrap().end).collect()
+}
+
+#[test]
+fn a_repair_that_is_cut_loses_nothing_and_the_next_one_ends_it() {
+    let began = Instant::now();
+    let effort = Effort::from_environment();
+    let mut failures = Vec::new();
+    for wound in WOUNDS {
+        let script = wound.life();
+        match search(&script, mending::check, &cuts_of_mending(&script), &|_| false, effort) {
+            Ok(tried) => println!("{wound:?}: {tried} until {:?}", began.elapsed()),
+            Err(failure) => failures.push(format!("{wound:?}: {failure}")),
+        }
+    }
+    assert!(failures.is_empty(), "{failures:#?}");
+}
+
+/// All syncs that a repair makes, on stores with these wounds.
+const SITES_OF_REPAIR: [&str; 23] = [
+    "all: content of marks.toml",
+    "all: content of points/N.toml",
+    "all: content of store.toml",
+    "all: content of store.toml.copy",
+    "all: content of store.toml.damaged",
+    "all: names in : marks.toml named",
+    "all: names in : store.toml named",
+    "all: names in : store.toml.copy named",
+    "all: names in : store.toml.damaged named",
+    "all: names in packs/: packs/xx made",
+    "all: names in points/: points/N.toml named",
+    "all: names in points/: points/N.toml.damaged named",
+    "all: names in sources/: sources/home.toml.damaged named",
+    "repair: content of catalogs/N.catalog",
+    "repair: content of packs/xx/N.pack",
+    "repair: names in catalogs/: catalogs/N.catalog named",
+    "repair: names in catalogs/: catalogs/N.catalog named again",
+    "repair: names in catalogs/: catalogs/N.catalog.damaged named",
+    "repair: names in catalogs/: catalogs/N.catalog.damaged-1 named",
+    "repair: names in packs/xx/: packs/xx/N.pack named",
+    "repair: names in packs/xx/: packs/xx/N.pack named again",
+    "repair: names in packs/xx/: packs/xx/N.pack.damaged named",
+    WITHOUT_CONTENT,
+];
+
+/// The one that is not needed: the file is empty, and says by its name alone that there was a backup.
+const WITHOUT_CONTENT: &str = "repair: content of catalogs/N.catalog.damaged-1";
+
+/// Whether a sync is for the name of a file that was set aside before.
+fn is_of_put_back(script: &Script, at: usize) -> bool {
+    matches!(&script.log[at - 1], Event::Renamed { from, .. } if from.name.contains(layout::DAMAGED_SUFFIX))
+}
+
+#[test]
+fn every_sync_of_a_repair_is_missed_when_it_is_left_out() {
+    // The plain answers show each of them.
+    let effort = Effort { survivals: 4, every_index: false, ..Effort::from_environment() };
+    let lives = WOUNDS.map(|wound| (wound, wound.life()));
+    let mut of_all: BTreeMap<String, Vec<(usize, Vec<usize>)>> = BTreeMap::new();
+    for (life, (_, script)) in lives.iter().enumerate() {
+        for (site, places) in sites(script, Some("repair")) {
+            let (back, others): (Vec<_>, Vec<_>) = places.into_iter().partition(|at| is_of_put_back(script, *at));
+            for (site, places) in [(format!("{site} again"), back), (site, others)] {
+                if !places.is_empty() {
+                    of_all.entry(site).or_default().push((life, places));
+                }
+            }
+        }
+    }
+    let mut unnoticed = Vec::new();
+    for (site, places) in of_all.iter().filter(|(site, _)| *site != WITHOUT_CONTENT) {
+        let is_missed = places.iter().any(|(life, places)| {
+            let (wound, script) = &lives[*life];
+            let cuts: Vec<usize> = (places[0] + 1..=script.steps.last().unwrap().end).collect();
+            let failure = search(script, mending::check, &cuts, &|at| places.contains(&at), effort).err();
+            failure.map(|failure| println!("{wound:?} without {site}: {failure}")).is_some()
+        });
+        if !is_missed {
+            unnoticed.push(site);
+        }
+    }
+    assert!(unnoticed.is_empty(), "not needed, or not looked for: {unnoticed:#?}");
+    assert_eq!(of_all.keys().map(String::as_str).collect::<BTreeSet<_>>(), BTreeSet::from(SITES_OF_REPAIR));
 }

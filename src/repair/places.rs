@@ -7,7 +7,7 @@ use super::action::Action;
 use crate::catalog::Catalog;
 use crate::compaction::MoveError;
 use crate::format::catalog::PackRef;
-use crate::format::layout;
+use crate::format::{Number, layout};
 use crate::pack::{self, Pack, PackError};
 use crate::repository::RepositoryError;
 use crate::repository::{Points, Store, notes, sources};
@@ -18,9 +18,14 @@ const NAMES: u32 = 1_000;
 
 /// Gives a file a name that nothing looks at; answers that name.
 pub(super) fn set_aside(store: &Store, name: &str) -> Result<String> {
+    aside(name, |to| store.storage().rename(name, to, Replace::Never))
+}
+
+/// Tries names for what is to stand aside from `name` until one is free; answers that one.
+fn aside(name: &str, take: impl Fn(&str) -> std::result::Result<(), StorageError>) -> Result<String> {
     let mut to = format!("{name}{}", layout::DAMAGED_SUFFIX);
     for attempt in 1..NAMES {
-        match store.storage().rename(name, &to, Replace::Never) {
+        match take(&to) {
             Err(StorageError::AlreadyExists { .. }) => to = format!("{name}{}-{attempt}", layout::DAMAGED_SUFFIX),
             answer => {
                 answer?;
@@ -70,7 +75,7 @@ pub(super) fn packs(store: &Store, done: &mut dyn FnMut(Action)) -> Result<()> {
                 continue;
             };
             let is_whole = |id| Pack::open_headless(storage, PackRef { id, file_len }).is_ok();
-            put_back(store, &from, &layout::pack(&found), || is_whole(found), done)?;
+            put_back(store, &from, &layout::pack(&found), || is_whole(found), || Ok(()), done)?;
         }
     }
     Ok(())
@@ -91,36 +96,49 @@ pub(super) fn catalogs(store: &Store, done: &mut dyn FnMut(Action)) -> Result<()
             Ok(_) | Err(_) => {}
         }
     }
-    let mut taken_from = Vec::new();
+    let mut strays = Vec::new();
     for (file, _) in storage.list(layout::CATALOGS)? {
         let Some(before) = layout::set_aside_catalog_number(&file) else { continue };
         let from = format!("{}/{file}", layout::CATALOGS);
         let Ok(said) = Catalog::read_number(storage, &from, before) else { continue };
         if said != before {
-            let to = layout::catalog(said);
-            let is_whole = || Catalog::read_number(storage, &to, said).is_ok_and(|there| there == said);
-            put_back(store, &from, &to, is_whole, done)?;
-            taken_from.push(layout::catalog(before));
+            strays.push((from, before, said));
         }
     }
-    for name in taken_from {
-        if !storage.exists(&name)? {
-            // What stood there is lost, and that is not to be forgotten with the file that stood in its place.
-            match storage.put(&format!("{name}{}", layout::DAMAGED_SUFFIX), b"", Replace::Never) {
-                Err(StorageError::AlreadyExists { .. }) => {}
-                answer => answer?,
-            }
-        }
+    for (at, (from, before, said)) in strays.iter().enumerate() {
+        let to = layout::catalog(*said);
+        let is_whole = || Catalog::read_number(storage, &to, *said).is_ok_and(|there| there == *said);
+        let comes_back = strays[at + 1..].iter().any(|(_, _, said)| said == before);
+        let leave = || if comes_back { Ok(()) } else { remember(store, *before, from) };
+        put_back(store, from, &to, is_whole, leave, done)?;
     }
     Ok(())
 }
 
-/// Gives a file its own name, where nothing whole has it.
+/// Sees to it that something else than `from` says that there was a backup `number`, durably and before `from` goes: what stood there is lost, and that is not to be forgotten with the
+/// file that stood in its place.
+fn remember(store: &Store, number: Number, from: &str) -> Result<()> {
+    let storage = store.storage();
+    let says_so = |file: &str| {
+        let its = layout::catalog_number(file).or_else(|| layout::set_aside_catalog_number(file));
+        its == Some(number) && format!("{}/{file}", layout::CATALOGS) != from
+    };
+    if !storage.list(layout::CATALOGS)?.iter().any(|(file, _)| says_so(file)) {
+        aside(&layout::catalog(number), |to| match storage.exists(to)? {
+            true => Err(StorageError::AlreadyExists { name: to.to_owned() }),
+            false => storage.put(to, b"", Replace::Never),
+        })?;
+    }
+    Ok(())
+}
+
+/// Gives a file its own name, where nothing whole has it; `leave` is done right before it loses the one that it has.
 fn put_back(
     store: &Store,
     from: &str,
     to: &str,
     is_whole: impl Fn() -> bool,
+    leave: impl Fn() -> Result<()>,
     done: &mut dyn FnMut(Action),
 ) -> Result<()> {
     if store.storage().exists(to)? {
@@ -131,6 +149,7 @@ fn put_back(
         let why = "it is damaged, and what belongs there was found".to_owned();
         done(Action::SetAside { name: to.to_owned(), to: aside, why });
     }
+    leave()?;
     store.storage().rename(from, to, Replace::Never)?;
     done(Action::PutBack { name: to.to_owned() });
     Ok(())

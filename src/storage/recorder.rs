@@ -52,6 +52,8 @@ pub(crate) enum Event {
     Written { file: Object, at: u64, bytes: Vec<u8> },
     /// A file was given a length.
     Cut { file: Object, len: u64 },
+    /// The medium itself gave a file other bytes, and these stay.
+    Damaged { file: Object, bytes: Vec<u8> },
     /// A file, or the names in a directory, were made durable: the site.
     Synced { object: Object, what: String },
 }
@@ -116,6 +118,16 @@ impl Recorder {
         recording.has_failed = false;
         // What a killed process was about to sync, nobody remembers.
         recording.last.clear();
+    }
+
+    /// Lets the file at `path` go bad: from now on it has these bytes, and they need no sync.
+    pub(crate) fn damage(&self, path: &Path, bytes: Vec<u8>) {
+        std::fs::write(path, &bytes).unwrap();
+        let mut recording = locked(&self.recording);
+        let file =
+            recording.open(File::open(path).unwrap()).expect("what is damaged was made below the watched directory");
+        recording.objects[file].len = bytes.len() as u64;
+        recording.log.push(Event::Damaged { file, bytes });
     }
 
     /// Whether that sync was met.
