@@ -16,10 +16,11 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use rustix::fs::{Advice, OFlags, fadvise};
-use rustix::io::{ReadWriteFlags, pread, preadv2, retry_on_intr};
+use rustix::io::{ReadWriteFlags, preadv2};
 use rustix::process::{Resource, getrlimit};
 
 use super::open::open_untouched;
+use super::read::fill;
 use super::stat::stat_of;
 use super::walk::Listing;
 use super::xattr::{Xattrs, xattrs_of};
@@ -157,7 +158,7 @@ fn read_early(listing: &mut Listing, ahead: ReadAhead, buffers: &Buffers, most_a
     for (entry, found) in (0..).zip(&listing.entries) {
         let Some(stat) = found.stat.as_ref().ok().filter(|stat| ahead.wants(stat)) else { continue };
         let Some(file) = Opened::open(listing, entry, listing.name(found), stat, end) else { continue };
-        end = file.content.end;
+        end = file.read.content.end;
         if bytes.len() < end {
             bytes.resize(end, 0);
         }
@@ -166,11 +167,11 @@ fn read_early(listing: &mut Listing, ahead: ReadAhead, buffers: &Buffers, most_a
             continue;
         }
         if awaited.len() >= most_awaited {
-            files.extend(awaited.pop_front().and_then(|first: Opened<'_>| first.read(&mut bytes)));
+            files.extend(awaited.pop_front().and_then(|first: Opened<'_>| first.finish(&mut bytes)));
         }
         awaited.push_back(file);
     }
-    files.extend(awaited.into_iter().filter_map(|file| file.read(&mut bytes)));
+    files.extend(awaited.into_iter().filter_map(|file| file.finish(&mut bytes)));
     files.sort_unstable_by_key(|read| read.entry);
     listing.early = Early { files, bytes, buffers: Some(Arc::clone(buffers)) };
 }
@@ -179,10 +180,8 @@ fn read_early(listing: &mut Listing, ahead: ReadAhead, buffers: &Buffers, most_a
 struct Opened<'a> {
     fd: OwnedFd,
     stat: &'a Stat,
-    entry: u32,
-    xattrs: Xattrs,
-    /// Its place in the buffer.
-    content: Range<usize>,
+    /// What it will be once it is read.
+    read: Read,
 }
 
 impl<'a> Opened<'a> {
@@ -194,12 +193,12 @@ impl<'a> Opened<'a> {
         let fd = open_untouched(listing.dir.fd().ok()?, name, OFlags::NONBLOCK).ok()?;
         let xattrs = xattrs_of(&fd).ok()?;
         let size = usize::try_from(stat.meta.size).ok()?;
-        Some(Self { fd, stat, entry, xattrs, content: start..start + size })
+        Some(Self { fd, stat, read: Read { entry, content: start..start + size, xattrs } })
     }
 
     /// Whether all of it was in memory. If not, the disk has been asked for it.
     fn is_read_at_once(&self, bytes: &mut [u8]) -> bool {
-        let content = &mut bytes[self.content.clone()];
+        let content = &mut bytes[self.read.content.clone()];
         let size = content.len();
         if size == 0 {
             return true;
@@ -214,12 +213,10 @@ impl<'a> Opened<'a> {
     }
 
     /// Waits for the content.
-    fn read(self, bytes: &mut [u8]) -> Option<Read> {
-        let mut rest = &mut bytes[self.content.clone()];
-        while !rest.is_empty() {
-            let offset = self.content.len() - rest.len();
-            let read = retry_on_intr(|| pread(&self.fd, &mut *rest, offset as u64)).ok().filter(|read| *read > 0)?;
-            rest = &mut rest[read..];
+    fn finish(self, bytes: &mut [u8]) -> Option<Read> {
+        let content = &mut bytes[self.read.content.clone()];
+        if fill(&self.fd, content, 0).ok()? < content.len() {
+            return None;
         }
         self.if_still()
     }
@@ -229,7 +226,7 @@ impl<'a> Opened<'a> {
         let now = stat_of(&self.fd).ok()?;
         // Writing a file back may change where its bytes lie, but no byte.
         let is_still = Stat { allocated_bytes: self.stat.allocated_bytes, ..now } == *self.stat;
-        is_still.then_some(Read { entry: self.entry, content: self.content, xattrs: self.xattrs })
+        is_still.then_some(self.read)
     }
 }
 

@@ -73,7 +73,23 @@ impl OpenFile {
     /// What `pread` says, or that there is no memory for so much; `out` is then as it was.
     pub fn read_whole(&self, out: &mut Vec<u8>) -> io::Result<()> {
         let size = usize::try_from(self.stat.meta.size).map_err(|_| io::ErrorKind::OutOfMemory)?;
-        append_whole(&self.fd, size, out).map(drop)
+        let begin = out.len();
+        out.try_reserve(size)?;
+        while out.len() < begin + size {
+            let offset = (out.len() - begin) as u64;
+            // Into memory that nobody has filled with zeros first.
+            match pread(&self.fd, spare_capacity(out), offset) {
+                Ok(0) => break,
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(errno) => {
+                    out.truncate(begin);
+                    return Err(errno.into());
+                }
+            }
+        }
+        // There may have been room for more, and the file may have grown.
+        out.truncate(begin + size);
+        Ok(())
     }
 
     /// Fills `buffer` from `offset` on, in bytes; returns how many bytes it read, fewer than asked for only at the end
@@ -82,14 +98,7 @@ impl OpenFile {
     /// # Errors
     /// What `pread` says.
     pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let mut done = 0;
-        while done < buffer.len() {
-            match retry_on_intr(|| pread(&self.fd, &mut buffer[done..], offset + done as u64))? {
-                0 => break,
-                read => done += read,
-            }
-        }
-        Ok(done)
+        fill(&self.fd, buffer, offset)
     }
 
     /// Where the file has data: ascending ranges of bytes that neither overlap nor reach beyond the stat's size; what
@@ -119,28 +128,19 @@ impl AsFd for OpenFile {
     }
 }
 
-/// Appends the first `size` bytes of `fd` to `out`; returns how many there were, fewer only where the file ends before.
+/// Fills `buffer` from `offset` of `fd` on, in bytes; returns how many bytes it read, fewer than asked for only at the end of the file.
 ///
 /// # Errors
-/// What `pread` says, or that there is no memory for so much; `out` is then as it was.
-fn append_whole(fd: impl AsFd, size: usize, out: &mut Vec<u8>) -> io::Result<usize> {
-    let begin = out.len();
-    out.try_reserve(size)?;
-    while out.len() < begin + size {
-        let offset = (out.len() - begin) as u64;
-        // Into memory that nobody has filled with zeros first.
-        match pread(&fd, spare_capacity(out), offset) {
-            Ok(0) => break,
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(errno) => {
-                out.truncate(begin);
-                return Err(errno.into());
-            }
+/// What `pread` says.
+pub(super) fn fill(fd: impl AsFd, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut done = 0;
+    while done < buffer.len() {
+        match retry_on_intr(|| pread(&fd, &mut buffer[done..], offset + done as u64))? {
+            0 => break,
+            read => done += read,
         }
     }
-    // There may have been room for more, and the file may have grown.
-    out.truncate(begin + size);
-    Ok(out.len() - begin)
+    Ok(done)
 }
 
 /// The ranges of a file that hold data; see [`OpenFile::extents`].
